@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 
 from mu_twisted.base.json_types import JsonObject
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._event import parse_event
 from worker_lambda._lambda_context import Timing
-from worker_lambda._links import LinkChannel
-from worker_lambda._peers import PeerChannel
-from worker_lambda._states import StateRun, message_of
-from worker_lambda._tls import client_context, link_contexts
+from worker_lambda.connection import client_context, link_contexts
+from worker_lambda.links import LinkChannel
+from worker_lambda.peers import PeerChannel
+from worker_lambda.peers._states import StateRun, message_of
+from worker_lambda.programs import CommandRuns
 
 JOB = "bench"
 NOT_THERE = 999_999

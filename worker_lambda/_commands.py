@@ -22,27 +22,24 @@ from mu_twisted.wire import (
     info,
     parse_command,
 )
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import WorkerError
 from worker_lambda._event import TLS_KEYS, LaunchEvent
 from worker_lambda._expansion import WorkerPaths, expand_run
-from worker_lambda._finishing import Finishing
-from worker_lambda._peers import PeerChannel
-from worker_lambda._states import state_run
 from worker_lambda._template import expand_question
 from worker_lambda._traffic import Traffic
 from worker_lambda._transfer_order import transfer_order
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory
+from worker_lambda.peers import Finishing, PeerChannel, state_run
+from worker_lambda.programs import CommandRuns
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from worker_lambda._coprocesses import Coprocesses
-    from worker_lambda._links import LinkChannel
-    from worker_lambda._pipes import PipeRun
-    from worker_lambda._program import Program
     from worker_lambda._store import Store
-    from worker_lambda._tee import Tee
+    from worker_lambda.links import LinkChannel
+    from worker_lambda.programs.coprocesses import Coprocesses
+    from worker_lambda.programs.program import Program
+    from worker_lambda.programs.tee import Tee
 
 MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 16 << 20
@@ -188,7 +185,7 @@ class Commands:
                 self._execute(payload)
 
     def step_links(self) -> float | None:
-        """Let the links go on; as :meth:`worker_lambda._links.LinkChannel.step`."""
+        """Let the links go on; as :meth:`worker_lambda.links.LinkChannel.step`."""
         if self._links is None:
             return None
         busy = self._foreground or self._runs.active > 0 or self._finishing.active > 0 or bool(self._queue)
@@ -196,7 +193,7 @@ class Commands:
         return self._links.step(busy=busy)
 
     def step_tee(self, *, idle: bool) -> float | None:
-        """Stream what programs print, if that is asked for; as :meth:`worker_lambda._tee.Tee.step`."""
+        """Stream what programs print, if that is asked for; as :meth:`worker_lambda.programs.tee.Tee.step`."""
         return None if self._tee is None else self._tee.step(self._runs.running, idle=idle)
 
     def stop_tee(self) -> None:
@@ -313,7 +310,7 @@ class Commands:
     def _grant(self, argument: bytes) -> None:
         try:
             if self._tee is None:
-                from worker_lambda._tee import Tee  # costs, and few jobs use it
+                from worker_lambda.programs.tee import Tee  # costs, and few jobs use it
 
                 self._tee = Tee(self._send)
             self._tee.grant(argument)
@@ -343,9 +340,7 @@ class Commands:
         ported = self._channel.open and self.variables.get(b"produces_state") is None
         state = state_run(command, self.variables, marked_by_text=self._event.job is None or ported)
         background = self.variables.flag(b"nonblock")
-        pipes: PipeRun | None = None
-        if b"##PIPE:" in command:
-            command, pipes = self._begin_links().begin_run(command)
+        command, pipes = self._begin_links().begin_run(command) if b"##PIPE:" in command else (command, None)
 
         def report(reply: bytes) -> None:
             self._foreground = self._foreground and background

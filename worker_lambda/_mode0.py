@@ -3,14 +3,14 @@
 import selectors
 import time
 
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import WorkerError
 from worker_lambda._event import LaunchEvent
 from worker_lambda._expansion import WorkerPaths, expand_run
 from worker_lambda._lambda_context import LambdaContext, Timing
-from worker_lambda._program import Program
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory, sweep
+from worker_lambda.programs import CommandRuns
+from worker_lambda.programs.program import Program
 
 
 def run_once(

@@ -14,24 +14,29 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mu_twisted.wire import MAX_COMMAND, PRESIGN, PROCESSES, TEE, TOKEN, VERSION, Greeting
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._commands import Commands
-from worker_lambda._connection import FrameConnection
-from worker_lambda._dialling import DIAL_TIMEOUT, Partner, is_loopback, resolve
 from worker_lambda._errors import DialError, EventError
 from worker_lambda._event import LaunchEvent
 from worker_lambda._expansion import WorkerPaths
-from worker_lambda._finishing import Finishing
 from worker_lambda._lambda_context import LambdaContext, Timing
-from worker_lambda._peers import PeerChannel
-from worker_lambda._tls import COORDINATOR, client_context
 from worker_lambda._traffic import Traffic
 from worker_lambda._workdir import WorkDirectory, sweep
+from worker_lambda.connection import (
+    COORDINATOR,
+    DIAL_TIMEOUT,
+    FrameConnection,
+    Partner,
+    client_context,
+    is_loopback,
+    resolve,
+)
+from worker_lambda.peers import Finishing, PeerChannel
+from worker_lambda.programs import CommandRuns
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from worker_lambda._coprocesses import Coprocesses
-    from worker_lambda._links import LinkChannel
+    from worker_lambda.links import LinkChannel
+    from worker_lambda.programs.coprocesses import Coprocesses
 
 MAX_KEPT = 64
 """Replies kept for a coordinator that is away."""
@@ -249,7 +254,7 @@ class WorkerLoop:
             self._kept.popleft()
 
     def _make_links(self, directory: WorkDirectory) -> "LinkChannel":
-        from worker_lambda._links import LinkChannel  # costs, and few tasks use them
+        from worker_lambda.links import LinkChannel  # costs, and few tasks use them
 
         return LinkChannel(
             self._selector,
@@ -264,7 +269,7 @@ class WorkerLoop:
         )
 
     def _make_coprocesses(self) -> "Coprocesses":
-        from worker_lambda._coprocesses import Coprocesses  # costs, and few tasks have some
+        from worker_lambda.programs.coprocesses import Coprocesses  # costs, and few tasks have some
 
         return Coprocesses(self._selector, self._root)
 

@@ -14,7 +14,7 @@ from warm_processes import LIMIT
 from mu_twisted.base import MuError
 from mu_twisted.client import ConnectionLost, Coordinator, RequestRefused, UnixTransport
 from mu_twisted.coordinator import Journal
-from mu_twisted.coordinator.output._store import OutputStore
+from mu_twisted.coordinator.output import OutputStore
 from mu_twisted.daemons import InUse
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.records import Records, opened

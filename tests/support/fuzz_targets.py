@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 import mu_twisted.coordinator._session as session
 from mu_twisted import fsm, wire
 from mu_twisted.coordinator._counters import ConnectionCounters
-from mu_twisted.coordinator.output._tee import JobTee
+from mu_twisted.coordinator.output import JobTee
 from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.rendezvous._message import Account
 from mu_twisted.rendezvous._pipes import SMALL_WINDOW, WINDOW, Pipes, PipeSession

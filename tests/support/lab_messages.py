@@ -12,10 +12,10 @@ import ssl
 import sys
 from pathlib import Path
 
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._lambda_context import Timing
-from worker_lambda._links import LinkChannel
-from worker_lambda._tls import client_context, link_contexts
+from worker_lambda.connection import client_context, link_contexts
+from worker_lambda.links import LinkChannel
+from worker_lambda.programs import CommandRuns
 
 SILENCE = 1.0
 """Seconds after which a silent path counts as lost."""

@@ -17,10 +17,15 @@ from typing import Any
 from mu_twisted.wire import Decoder, encode
 from mu_twisted.wire.links import LinkGreeting, parse_link_welcome
 from mu_twisted.wire.punching import PREFIX, PUNCH
-from worker_lambda._connection import FrameConnection
-from worker_lambda._dialling import Partner, resolve
-from worker_lambda._socket_watch import SocketWatch
-from worker_lambda._tls import RENDEZVOUS, client_context, link_contexts
+from worker_lambda.connection import (
+    RENDEZVOUS,
+    FrameConnection,
+    Partner,
+    SocketWatch,
+    client_context,
+    link_contexts,
+    resolve,
+)
 from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
 from worker_lambda.punching._puncher import PAUSE
 

@@ -25,8 +25,8 @@ from mu_twisted.wire.links import (
     parse_link_frame,
 )
 from worker_lambda._errors import CommandFailure
-from worker_lambda._link_receives import Receives
-from worker_lambda._link_sends import Sends
+from worker_lambda.links._receives import Receives
+from worker_lambda.links._sends import Sends
 
 SIZES = [0, 1, MAX_PART - 1, MAX_PART, MAX_PART + 1, 8 * MAX_PART, 20 * MAX_PART + 7]
 SENDER, RECEIVER = 1, 2

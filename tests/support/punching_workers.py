@@ -12,8 +12,7 @@ from pathlib import Path
 
 from mu_twisted.rendezvous._punching import Messages, Party, PunchBroker, PunchLimits
 from mu_twisted.tls import Authority, Identity, KeyPair, TaskIdentity
-from worker_lambda._streams import TlsStream
-from worker_lambda._tls import link_contexts
+from worker_lambda.connection import TlsStream, link_contexts
 from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
 
 AUTHORITY, FOREIGN = Authority.generate(), Authority.generate()

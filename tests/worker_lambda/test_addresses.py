@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_twisted.wire import CommandError
-from worker_lambda._peers import parse_address
+from worker_lambda.peers import parse_address
 
 names = st.from_regex(rb"[a-z0-9.-]{1,40}", fullmatch=True)
 ports = st.integers(1, 65535)

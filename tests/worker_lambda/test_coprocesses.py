@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mu_twisted.wire import MAX_PROCESS_NAME, MAX_PROCESS_SECONDS, PROCESSES, parse_greeting
-from worker_lambda._coprocesses import MAX_COPROCESSES, MAX_LINE, MAX_WAITING, Coprocesses
 from worker_lambda._errors import CommandFailure
+from worker_lambda.programs.coprocesses import MAX_COPROCESSES, MAX_LINE, MAX_WAITING, Coprocesses
 
 ECHO = b'while read -r line; do echo "$line!"; done'
 TIMEOUT = 180.0

@@ -12,9 +12,9 @@ from punching_workers import JOB, contexts
 
 from mu_twisted.tls import TaskIdentity
 from mu_twisted.wire.punching import DirectGreeting, PunchNo, PunchRefusal, PunchWant
-from worker_lambda import _direct_paths
-from worker_lambda._direct_paths import PAUSE, DirectPaths
-from worker_lambda._streams import Stream
+from worker_lambda.connection import Stream
+from worker_lambda.links import _direct_paths
+from worker_lambda.links._direct_paths import PAUSE, DirectPaths
 from worker_lambda.punching import Link
 
 PEER = 7

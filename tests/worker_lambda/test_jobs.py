@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from worker_lambda._command_runs import MAX_PROGRAMS, CommandRuns
 from worker_lambda._errors import CommandFailure
-from worker_lambda._program import Program
+from worker_lambda.programs import CommandRuns
+from worker_lambda.programs._command_runs import MAX_PROGRAMS
+from worker_lambda.programs.program import Program
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from property_examples import examples
 from mu_twisted.wire.byte_counts import parse_byte_counts
 from mu_twisted.wire.links import MAX_PART, Ack, Cut, Nak, Unwant, Want, parse_link_frame
 from worker_lambda._errors import CommandFailure
-from worker_lambda._link_files import MessageSource, MessageTarget
-from worker_lambda._link_receives import MAX_ANY_NAMES, MAX_WANTED, Receives, WaitReport
-from worker_lambda._link_sends import MAX_SENDING, MAX_WAITING, MAX_WAITING_BYTES, Sends, StreamNumbers
 from worker_lambda._traffic import Traffic
+from worker_lambda.links._files import MessageSource, MessageTarget
+from worker_lambda.links._receives import MAX_ANY_NAMES, MAX_WANTED, Receives, WaitReport
+from worker_lambda.links._sends import MAX_SENDING, MAX_WAITING, MAX_WAITING_BYTES, Sends, StreamNumbers
 
 
 class Pair:

@@ -32,8 +32,8 @@ from mu_twisted.wire.links import (
     Want,
     parse_link_frame,
 )
-from worker_lambda._link_receives import LATE_WANT
-from worker_lambda._link_sends import MAX_KEPT
+from worker_lambda.links._receives import LATE_WANT
+from worker_lambda.links._sends import MAX_KEPT
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker_lambda import _liveness
-from worker_lambda._liveness import Liveness
+from worker_lambda.links import _liveness
+from worker_lambda.links._liveness import Liveness
 
 
 @pytest.fixture

@@ -30,11 +30,12 @@ from mu_twisted.wire.pipes import (
     PipeFrame,
     parse_pipe_frame,
 )
-from worker_lambda import _links, _pipe_reader, _pipe_writer, _pipes, _worker
-from worker_lambda._command_runs import CommandRuns
+from worker_lambda import _worker
 from worker_lambda._errors import CommandFailure
-from worker_lambda._pipes import TaskPipes
 from worker_lambda._traffic import Traffic
+from worker_lambda.links import _channel, _pipe_reader, _pipe_writer, _pipes
+from worker_lambda.links._pipes import TaskPipes
+from worker_lambda.programs import CommandRuns
 
 Result = tuple[int, bytes] | str
 
@@ -171,7 +172,7 @@ def pair(network: Network) -> tuple[PipedWorker, PipedWorker]:
 
 
 def test_the_word_that_is_announced_is_that_of_the_wire() -> None:
-    assert _worker.PIPES == _links.PIPES == PIPES
+    assert _worker.PIPES == _channel.PIPES == PIPES
 
 
 def test_bytes_of_one_program_come_to_the_other_and_so_does_their_end(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worker_lambda import _processes
-from worker_lambda._program import Program
+from worker_lambda.programs import _processes
+from worker_lambda.programs.program import Program
 
 Begin = Callable[[str], tuple[Program, int]]
 

@@ -18,7 +18,7 @@ from mu_twisted.tls import Identity, LaunchIdentity, TaskIdentity
 from mu_twisted.wire import encode
 from mu_twisted.wire.punch_report import parse_punch_report
 from mu_twisted.wire.punching import Candidate, CandidateKind, DirectGreeting, PunchGo, PunchOutcome
-from worker_lambda._streams import TlsStream
+from worker_lambda.connection import TlsStream
 from worker_lambda.punching import LocalPort
 from worker_lambda.punching._candidate_dial import IP_MINTTL, IP_RECVERR, PACE, CandidateDial
 from worker_lambda.punching._handshake import LinkHandshake, LinkTerms
@@ -501,11 +501,13 @@ def test_our_own_address_is_never_dialled(loop: Loop) -> None:
 
 
 def test_a_worker_that_uses_no_links_loads_nothing_of_it() -> None:
-    assert "punching" not in loaded_by("worker_lambda.lambda_function")
+    loaded = loaded_by("worker_lambda.lambda_function")
+    assert "punching" not in loaded
+    assert "links" not in loaded
 
 
 def test_a_worker_that_is_not_asked_how_it_has_punched_does_not_load_what_tells_it() -> None:
-    loaded = loaded_by("worker_lambda._direct_paths")
+    loaded = loaded_by("worker_lambda.links._direct_paths")
     assert "punching" in loaded
     assert "punch_report" not in loaded
 

@@ -11,7 +11,7 @@ import pytest
 
 from mu_twisted.wire import WireError, state_message
 from worker_lambda._errors import CommandFailure
-from worker_lambda._states import Arrivals, StateRun, keep_output
+from worker_lambda.peers._states import Arrivals, StateRun, keep_output
 
 
 @contextmanager

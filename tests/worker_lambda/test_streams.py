@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker_lambda._streams import Stream, TlsStream
-from worker_lambda._tls import client_context
+from worker_lambda.connection import Stream, TlsStream, client_context
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.tee import COST, MAX_PIECE, OUT, RESERVE, OutputPiece, parse_piece
-from worker_lambda._program import MAX_OUTPUT, Tail
-from worker_lambda._tee import Tee
+from worker_lambda.programs.program import MAX_OUTPUT, Tail
+from worker_lambda.programs.tee import Tee
 
 ENOUGH = b"tee:1000000"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker_lambda._transfers import ThreadedTransfer, TransferThreads
+from worker_lambda.programs._transfers import ThreadedTransfer, TransferThreads
 
 LIMIT = 180.0
 """Seconds after which a test that still waits has failed."""

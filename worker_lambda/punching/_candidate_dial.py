@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from worker_lambda._socket_watch import SocketWatch
+from worker_lambda.connection import SocketWatch
 from worker_lambda.punching._local_port import LocalPort, family_of
 
 PACE = (0.001, 0.003)

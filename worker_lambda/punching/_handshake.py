@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 from mu_twisted.wire import HEADER_SIZE, PeerError, encode
 from mu_twisted.wire.punching import MAX_DIRECT_GREETING, DirectGreeting, PunchOutcome, parse_direct_greeting
-from worker_lambda._socket_watch import SocketWatch
-from worker_lambda._streams import TlsStream
-from worker_lambda._tls import shown_identities
+from worker_lambda.connection import SocketWatch, TlsStream, shown_identities
 
 TLS_TIMEOUT = 2.0
 """Seconds for the TLS handshake."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mu_twisted.wire.punching import MAX_CANDIDATES, MAX_RTT, Candidate, CandidateKind, is_private, usual_address
-from worker_lambda._dialling import tune
+from worker_lambda.connection import tune
 
 BACKLOG = 16
 """Connections that may wait to be accepted."""

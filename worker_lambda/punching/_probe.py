@@ -6,7 +6,7 @@ import time
 
 from mu_twisted.wire import Decoder, PeerError, encode
 from mu_twisted.wire.punching import Candidate, parse_probe_answer, probe_message
-from worker_lambda._socket_watch import SocketWatch
+from worker_lambda.connection import SocketWatch
 from worker_lambda.punching._local_port import LocalPort, family_of
 
 PROBE_TIMEOUT = 2.0

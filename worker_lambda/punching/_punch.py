@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from mu_twisted.wire.punching import PunchGo, PunchOutcome
-from worker_lambda._streams import TlsStream
+from worker_lambda.connection import TlsStream
 from worker_lambda.punching._candidate_dial import CandidateDial, Uniform
 from worker_lambda.punching._handshake import LinkHandshake, LinkTerms
 from worker_lambda.punching._local_port import LocalPort

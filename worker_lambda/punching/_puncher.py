@@ -25,8 +25,7 @@ from mu_twisted.wire.punching import (
     PunchWant,
     parse_from_rendezvous,
 )
-from worker_lambda._socket_watch import SocketWatch
-from worker_lambda._streams import TlsStream
+from worker_lambda.connection import SocketWatch, TlsStream
 from worker_lambda.punching._candidate_dial import Uniform
 from worker_lambda.punching._handshake import LinkTerms
 from worker_lambda.punching._local_port import BACKLOG, LocalPort, host_candidates, round_trip
@@ -58,7 +57,7 @@ class LinkIdentity:
     """The attempt that links are made for, as in its certificate.
 
     :param client: the context for links whose other end has a higher task number, ``server`` for the others; see
-        :func:`worker_lambda._tls.link_contexts`.
+        :func:`worker_lambda.connection._tls.link_contexts`.
     """
 
     job: str

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mu_twisted.wire import PeerError, fail, info, is_fail
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
-from worker_lambda._states import Arrivals
+from worker_lambda.peers._states import Arrivals
+from worker_lambda.programs import CommandRuns
 
 MAX_PENDING = 16 << 20
 """Bytes of messages not yet written beyond which no more are read."""

@@ -12,10 +12,10 @@ from contextlib import suppress
 from enum import Enum
 
 from mu_twisted.wire import Decoder, FrameError, encode
-from worker_lambda._dialling import Dial, Partner, Target, dial_error, unacknowledged
 from worker_lambda._errors import DialError
-from worker_lambda._socket_watch import SocketWatch
-from worker_lambda._streams import Stream
+from worker_lambda.connection._dialling import Dial, Partner, Target, dial_error, unacknowledged
+from worker_lambda.connection._socket_watch import SocketWatch
+from worker_lambda.connection._streams import Stream
 
 MAX_UNSENT = 4 << 20
 """Bytes that were not taken beyond which a connection is clogged."""
@@ -32,13 +32,13 @@ class FrameConnection:
     """Tries a host's addresses in turn until one answers; then frames travel.
 
     :param selector: the loop's; the data registered is the function to call with the events.
-    :param targets: where to dial, see :func:`worker_lambda._dialling.resolve`.
+    :param targets: where to dial, see :func:`worker_lambda.connection._dialling.resolve`.
     :param context: for TLS; None for plain TCP.
-    :param partner: see :class:`worker_lambda._dialling.Partner`.
+    :param partner: see :class:`worker_lambda.connection._dialling.Partner`.
     :param came_up: called once when frames travel.
     :param received: called with each payload.
     :param held: says whether nothing is to be read now; None: not while the connection is clogged.
-    :param prepare: see :class:`worker_lambda._dialling.Dial`.
+    :param prepare: see :class:`worker_lambda.connection._dialling.Dial`.
     :param stream: one that is there already; then there are no targets, and ``came_up`` is not called.
     :ivar lost: why it is over, None while it is not. To be checked after each pass of the loop.
     :ivar due: whether :meth:`step` has something to do; where it is not it need not be called.

@@ -10,12 +10,12 @@ from heapq import heappop, heappush
 from pathlib import Path
 
 from mu_twisted.wire.links import MAX_HELD, Ack, Cut, Nak, Unwant, Want
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
-from worker_lambda._link_files import MessageSource
-from worker_lambda._link_paths import DirectPath
-from worker_lambda._outgoing_message import MessageStream, OutgoingMessage
 from worker_lambda._traffic import Traffic
+from worker_lambda.links._files import MessageSource
+from worker_lambda.links._outgoing_message import MessageStream, OutgoingMessage
+from worker_lambda.links._paths import DirectPath
+from worker_lambda.programs import CommandRuns
 
 MAX_SENDING = 8
 """Messages that are sent at once; others wait."""

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from worker_lambda import _processes
 from worker_lambda._errors import CommandFailure
-from worker_lambda._processes import MARK
-from worker_lambda._program import Tail
 from worker_lambda._template import MAX_QUESTION
+from worker_lambda.programs import _processes
+from worker_lambda.programs._processes import MARK
+from worker_lambda.programs.program import Tail
 
 MAX_COPROCESSES = 16
 """Of a worker."""

@@ -22,11 +22,9 @@ from mu_twisted.wire.links import (
     Want,
     parse_link_frame,
 )
-from worker_lambda._connection import FrameConnection
-from worker_lambda._dialling import Partner
 from worker_lambda._errors import CommandFailure
-from worker_lambda._liveness import Liveness
-from worker_lambda._streams import Stream
+from worker_lambda.connection import FrameConnection, Partner, Stream
+from worker_lambda.links._liveness import Liveness
 
 MAX_PEER_WANTS = 4096
 """Messages that the peer may want ahead of their being sent; of more, the rendezvous gets the wants."""

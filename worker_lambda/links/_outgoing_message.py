@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 
 from mu_twisted.wire.links import MAX_PART, Begin, Cut, End, Held, Part, Whole
-from worker_lambda._link_files import MessageSource
-from worker_lambda._link_paths import DirectPath
+from worker_lambda.links._files import MessageSource
+from worker_lambda.links._paths import DirectPath
 
 _BLOCK = 8 * MAX_PART
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.pipes import ClosePipe, CutPipe, EndPipe, MovePipe, OpenPipe, PipeCredit, PipeData, PipeFrame
-from worker_lambda._pipe_ends import LATE, WINDOW, FifoEnd, PipeFrames, ending, enlarge, is_by_signal
+from worker_lambda.links._pipe_ends import LATE, WINDOW, FifoEnd, PipeFrames, ending, enlarge, is_by_signal
 
 _OPENING = 0.001, 0.05
 """Seconds between two looks whether a program has opened its end: at first, and in the long run."""
@@ -24,7 +24,7 @@ known then."""
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from worker_lambda._link_paths import DirectPath
+    from worker_lambda.links._paths import DirectPath
 
 
 class ReaderEnd(FifoEnd):

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mu_twisted.wire.links import MAX_TAKEN, Ack, Begin, Cut, End, MessageKey, Part, Unwant, Want, WantAny, Whole
-from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
-from worker_lambda._link_files import MessageTarget
-from worker_lambda._link_paths import DirectPath
-from worker_lambda._link_sends import MAX_WAITING, StreamNumbers
 from worker_lambda._traffic import Traffic
+from worker_lambda.links._files import MessageTarget
+from worker_lambda.links._paths import DirectPath
+from worker_lambda.links._sends import MAX_WAITING, StreamNumbers
+from worker_lambda.programs import CommandRuns
 
 MAX_WANTED = 1024
 """Messages that are waited for at once; others wait for their turn."""

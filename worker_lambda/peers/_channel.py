@@ -12,15 +12,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mu_twisted.wire import FULL, MAX_PEER_MESSAGE, CommandError, fail, parse_integer
-from worker_lambda._command_runs import CommandRuns
-from worker_lambda._connection import FrameConnection
-from worker_lambda._dialling import Partner, Target, is_loopback, resolve
 from worker_lambda._errors import DialError, EventError
 from worker_lambda._event import LaunchEvent
-from worker_lambda._inbox import Inbox
 from worker_lambda._lambda_context import Timing
-from worker_lambda._tls import RENDEZVOUS, client_context, link_contexts
 from worker_lambda._traffic import Traffic
+from worker_lambda.connection import (
+    RENDEZVOUS,
+    FrameConnection,
+    Partner,
+    Target,
+    client_context,
+    is_loopback,
+    link_contexts,
+    resolve,
+)
+from worker_lambda.peers._inbox import Inbox
+from worker_lambda.programs import CommandRuns
 
 MAX_DEPARTING = 4
 """Connections that are closed already for the coordinator, and still send."""

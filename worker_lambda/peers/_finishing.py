@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_lambda._command_runs import CommandRuns
-from worker_lambda._peers import PeerChannel
-from worker_lambda._states import StateRun, keep_output, message_of
+from worker_lambda.peers._channel import PeerChannel
+from worker_lambda.peers._states import StateRun, keep_output, message_of
+from worker_lambda.programs import CommandRuns
 
 
 class _Item:

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_lambda import _processes
 from worker_lambda._errors import CommandFailure
+from worker_lambda.programs import _processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from worker_lambda._program import Program
-    from worker_lambda._transfers import ThreadedTransfer, TransferThreads
+    from worker_lambda.programs._transfers import ThreadedTransfer, TransferThreads
+    from worker_lambda.programs.program import Program
 
 MAX_PROGRAMS = 256
 MAX_TRANSFERS = 10_000
@@ -88,7 +88,7 @@ class CommandRuns:
         if len(self._running) + len(self._left) >= MAX_PROGRAMS:
             raise CommandFailure(f"{MAX_PROGRAMS} programs are running, that is the limit")
         try:
-            from worker_lambda._program import Program  # costs, and comes after the greeting
+            from worker_lambda.programs.program import Program  # costs, and comes after the greeting
         except (OSError, ImportError) as error:
             raise CommandFailure(f"could not start the command: {_reason(error)}") from None
 
@@ -107,7 +107,7 @@ class CommandRuns:
         :raises CommandFailure: too many wait already.
         """
         try:
-            from worker_lambda._transfers import MAX_THREADS, ThreadedTransfer
+            from worker_lambda.programs._transfers import MAX_THREADS, ThreadedTransfer
 
             if self._transfers is None:
                 self._transfers = self._threads(MAX_THREADS)
@@ -126,7 +126,7 @@ class CommandRuns:
         :param work: see :class:`ThreadedTransfer`; so is ``finished``, which is not called after :meth:`drop`.
         """
         try:
-            from worker_lambda._transfers import ThreadedTransfer
+            from worker_lambda.programs._transfers import ThreadedTransfer
         except (OSError, ImportError) as error:
             finished(_reason(error))
             return
@@ -140,7 +140,7 @@ class CommandRuns:
             finished(chore.error)
 
     def _threads(self, limit: int) -> TransferThreads:
-        from worker_lambda._transfers import TransferThreads
+        from worker_lambda.programs._transfers import TransferThreads
 
         threads = TransferThreads(limit)
         self._selector.register(threads.wake, selectors.EVENT_READ, lambda _: threads.collect())

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.pipes import MAX_PIPES, CutPipe, OpenPipe, PipeFrame, check_pipe_name
 from worker_lambda._errors import CommandFailure
-from worker_lambda._pipe_ends import FifoEnd, PipeFrames
-from worker_lambda._pipe_reader import ReaderEnd
-from worker_lambda._pipe_writer import WriterEnd
 from worker_lambda._template import MAX_COMMAND_TEXT
 from worker_lambda._traffic import Traffic
+from worker_lambda.links._pipe_ends import FifoEnd, PipeFrames
+from worker_lambda.links._pipe_reader import ReaderEnd
+from worker_lambda.links._pipe_writer import WriterEnd
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from worker_lambda._link_paths import DirectPath
+    from worker_lambda.links._paths import DirectPath
 
 _PLACEHOLDER = re.compile(rb"##PIPE:([A-Za-z0-9._-]{1,64})##")
 

@@ -13,7 +13,7 @@ from math import inf
 
 from mu_twisted.wire.links import MAX_PATHS_REPORTED
 from mu_twisted.wire.punching import PunchRefusal
-from worker_lambda._link_paths import DirectPath, PathFrame
+from worker_lambda.links._paths import DirectPath, PathFrame
 from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from worker_lambda._errors import CommandFailure
-from worker_lambda._processes import MARK
+from worker_lambda.programs._processes import MARK
 
 MAX_OUTPUT = 64 << 10
 """Bytes of output that are kept: the last ones."""
@@ -51,7 +51,7 @@ class Program:
 
     :param command: for ``/bin/sh -c``.
     :param directory: where it runs.
-    :param mark: put into its environment, see :mod:`worker_lambda._processes`.
+    :param mark: put into its environment, see :mod:`worker_lambda.programs._processes`.
     :ivar number: among those of the task, from 0.
     :ivar streamed: bytes of its output that were streamed, or passed over.
     :ivar held: whether its output was still held when it was reported; what comes after that is dropped.

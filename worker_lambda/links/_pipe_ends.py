@@ -25,7 +25,7 @@ _KERNEL = 256 << 10
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from worker_lambda._link_paths import DirectPath
+    from worker_lambda.links._paths import DirectPath
 
 
 class PipeFrames:

@@ -20,7 +20,7 @@ from mu_twisted.wire.pipes import (
     PipeData,
     PipeFrame,
 )
-from worker_lambda._pipe_ends import LATE, FifoEnd, PipeFrames, ending, enlarge
+from worker_lambda.links._pipe_ends import LATE, FifoEnd, PipeFrames, ending, enlarge
 
 _UNSENT = 256 << 10
 """Bytes that have been read from a program and not been sent beyond which no more are read."""
@@ -29,7 +29,7 @@ _UNHEARD = 5.0
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from worker_lambda._link_paths import DirectPath
+    from worker_lambda.links._paths import DirectPath
 
 
 class WriterEnd(FifoEnd):

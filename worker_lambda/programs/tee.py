@@ -13,7 +13,7 @@ from mu_twisted.wire.tee import COST, MAX_GRANT, MAX_PIECE, RESERVE, OutputPiece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from worker_lambda._program import Program
+    from worker_lambda.programs.program import Program
 
 PAUSE = 0.1
 """Seconds for which less than a full piece is waited for: else each line would be a frame."""

@@ -39,19 +39,17 @@ from mu_twisted.wire.links import (
     waits_info,
 )
 from mu_twisted.wire.punching import PREFIX, PUNCH, PunchOutcome, PunchRefusal
-from worker_lambda._command_runs import CommandRuns
-from worker_lambda._connection import FrameConnection
-from worker_lambda._dialling import Partner, Target, is_loopback, resolve
 from worker_lambda._errors import CommandFailure, DialError, EventError
 from worker_lambda._lambda_context import Timing
-from worker_lambda._link_paths import UNSENT, DirectPath, PathFrame
-from worker_lambda._link_receives import Receives, WaitReport
-from worker_lambda._link_sends import Sends
-from worker_lambda._liveness import Liveness
-from worker_lambda._peers import parse_address
 from worker_lambda._template import expand_file
-from worker_lambda._tls import RENDEZVOUS
 from worker_lambda._traffic import Traffic
+from worker_lambda.connection import RENDEZVOUS, FrameConnection, Partner, Target, is_loopback, resolve
+from worker_lambda.links._liveness import Liveness
+from worker_lambda.links._paths import UNSENT, DirectPath, PathFrame
+from worker_lambda.links._receives import Receives, WaitReport
+from worker_lambda.links._sends import Sends
+from worker_lambda.peers import parse_address
+from worker_lambda.programs import CommandRuns
 
 _FRAMES = 16
 """Frames that are made in one pass of the loop."""
@@ -61,8 +59,8 @@ PIPES = "pipes"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from worker_lambda._direct_paths import DirectPaths
-    from worker_lambda._pipes import PipeRun, TaskPipes
+    from worker_lambda.links._direct_paths import DirectPaths
+    from worker_lambda.links._pipes import PipeRun, TaskPipes
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,7 @@ class LinkChannel:
         if self._speaker is None:
             raise CommandFailure("no link: has come yet")
         if self._pipes is None:
-            from worker_lambda._pipes import TaskPipes  # costs, and few tasks have some
+            from worker_lambda.links._pipes import TaskPipes  # costs, and few tasks have some
 
             self._pipes = TaskPipes(self._selector, self._directory, self._runs.kill, self._traffic)
             if self._connection is not None:
@@ -506,7 +504,7 @@ class LinkChannel:
 
     def _make_paths(self, speaker: _LinkOrder) -> None:
         try:
-            from worker_lambda._direct_paths import DirectPaths  # costs, and not every job has any
+            from worker_lambda.links._direct_paths import DirectPaths  # costs, and not every job has any
 
             contexts = self._link_contexts()
         except (OSError, ImportError, EventError):

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from worker_lambda._errors import DialError
-from worker_lambda._socket_watch import SocketWatch
-from worker_lambda._streams import Stream, TlsStream
-from worker_lambda._tls import demand_role
+from worker_lambda.connection._socket_watch import SocketWatch
+from worker_lambda.connection._streams import Stream, TlsStream
+from worker_lambda.connection._tls import demand_role
 
 DIAL_TIMEOUT = 10.0
 """Seconds for connecting and for the TLS handshake, at each of the host's addresses."""
@@ -69,7 +69,8 @@ class Dial:
     :param selector: the loop's; the data registered is the function to call with the events.
     :param targets: where to dial, see :func:`resolve`.
     :param context: for TLS; None for plain TCP.
-    :param role: what the certificate shown must name, see :func:`worker_lambda._tls.demand_role`; None: anything.
+    :param role: what the certificate shown must name, see :func:`worker_lambda.connection._tls.demand_role`; None:
+        anything.
     :param done: called once with the stream when frames can travel.
     :param prepare: called with each new socket before it is connected, e.g. to bind it; may raise OSError.
     :ivar answered: whether an address has taken the connection; the TLS handshake may still be under way.
