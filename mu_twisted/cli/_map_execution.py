@@ -68,7 +68,7 @@ def _run_here(job: MapJob, options: argparse.Namespace, state: StateDirectory) -
 
 def _printer(job: MapJob, options: argparse.Namespace) -> Any:
     """What prints the results of a job that runs here; None: they are not printed."""
-    from mu_twisted.daemons._one_shot import ResultPrinter
+    from mu_twisted.daemons.one_shot import ResultPrinter
 
     if job.results is None:
         return None

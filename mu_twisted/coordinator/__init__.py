@@ -19,7 +19,6 @@ from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator._status import DaemonStatus, EventPage, EventQuery, JobService, Request
 from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
-from mu_twisted.coordinator._traces import SpanDelivery, SpanSink, Traces
 from mu_twisted.coordinator.observation import (
     ActiveTask,
     ActiveTasks,
@@ -31,10 +30,13 @@ from mu_twisted.coordinator.observation import (
     ObservedJobService,
     PathTask,
     ReasonGroup,
+    SpanDelivery,
+    SpanSink,
     StageSpan,
     Story,
     TaskStates,
     Timeline,
+    Traces,
     Watches,
 )
 from mu_twisted.coordinator.output import TeeCursor, TeePage, TeePiece, parse_tee_cursor

@@ -34,7 +34,6 @@ from mu_twisted.daemons._limits import (
 )
 from mu_twisted.daemons._loop_lag import LoopLag
 from mu_twisted.daemons._notify import Notifier
-from mu_twisted.daemons._one_shot import OneShot, ResultPrinter, TeePrinter
 from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._options import DASHBOARD_OFF, local_stack, typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
@@ -50,6 +49,7 @@ from mu_twisted.daemons._start import (
 )
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import abandonable
+from mu_twisted.daemons.one_shot import OneShot, ResultPrinter, TeePrinter
 from mu_twisted.daemons.records import UNSERVED
 from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, PipelineOptions, guard, last_end

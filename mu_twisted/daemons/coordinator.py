@@ -15,10 +15,10 @@ from mu_twisted.coordinator import Request
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
-from mu_twisted.daemons._one_shot import ResultPrinter, TeePrinter
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.foreground import PROFILE
+from mu_twisted.daemons.one_shot import ResultPrinter, TeePrinter
 from mu_twisted.pipelines import (
     LISTS,
     InputList,

@@ -13,12 +13,12 @@ import msgspec
 from twisted.python.usage import UsageError
 
 from mu_twisted.daemons._exit import DefaultWords
-from mu_twisted.daemons._one_shot import ResultPrinter, TeePrinter
 from mu_twisted.daemons._options import DaemonOptions, local_stack, typed_options
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.coordinator import makeService
 from mu_twisted.daemons.foreground import PROFILE, options_for, run_in_foreground
+from mu_twisted.daemons.one_shot import ResultPrinter, TeePrinter
 from mu_twisted.daemons.program import ProgramOptions, check_program
 from mu_twisted.pipelines import InputList
 

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from mu_twisted.local._errors import ApiError
 from mu_twisted.local._events import EventPolicy, EventQueue, QueuedEvent
 from mu_twisted.local._functions import Function, FunctionStore
-from mu_twisted.local.environments._invocation import Invocation, InvocationResult
-from mu_twisted.local.environments._pool import EnvironmentPool
+from mu_twisted.local.environments.invocation import Invocation, InvocationResult
+from mu_twisted.local.environments.pool import EnvironmentPool
 
 
 class Dispatcher:

@@ -23,11 +23,10 @@ from mu_twisted.local._events import EventQueue
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._settings import Settings
 from mu_twisted.local._sites import BoundedSite
-from mu_twisted.local.environments._cgroups import MemoryGroups
-from mu_twisted.local.environments._host import HostRuntime
-from mu_twisted.local.environments._pool import EnvironmentPool, PoolLimits
-from mu_twisted.local.lambda_api._api import ApiRequest, LambdaApi
-from mu_twisted.local.lambda_api._calls import Backend
+from mu_twisted.local.environments.cgroups import MemoryGroups
+from mu_twisted.local.environments.host import HostRuntime
+from mu_twisted.local.environments.pool import EnvironmentPool, PoolLimits
+from mu_twisted.local.lambda_api import ApiRequest, Backend, LambdaApi
 
 _LOOPBACK = "127.0.0.1"
 _IDLE = 120.0

@@ -28,7 +28,7 @@ from mu_twisted.local._errors import LocalError
 from mu_twisted.local._process_marks import MARK
 from mu_twisted.local._restart_budget import RestartBudget
 from mu_twisted.local._s3_programs import S3Program, check_port, free_ports
-from mu_twisted.local.environments._python_paths import python_directories, with_targets
+from mu_twisted.local.environments.python_paths import python_directories, with_targets
 
 if TYPE_CHECKING:  # botocore makes its clients of data files; what they look like is only known to stubs
     from types_boto3_s3 import S3Client

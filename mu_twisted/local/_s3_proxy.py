@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from ._s3_filter import Refusal, RequestFilter
-from .environments import _isolation as isolation
+from .environments import isolation
 
 _LOOPBACK = "127.0.0.1"
 _BACKLOG = 4096

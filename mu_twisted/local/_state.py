@@ -19,7 +19,7 @@ from pathlib import Path
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._process_marks import kill_marked
 from mu_twisted.local._trees import make_private, remove_tree
-from mu_twisted.local.environments._cgroups import MemoryGroups
+from mu_twisted.local.environments.cgroups import MemoryGroups
 
 STACK = "stack.json"
 _LETTERS = string.ascii_uppercase + "234567"

@@ -22,7 +22,7 @@ from mu_twisted.local._s3 import LocalS3, client
 from mu_twisted.local._s3_programs import choose
 from mu_twisted.local._settings import Settings
 from mu_twisted.local._state import STACK, StackDirectory, write_private
-from mu_twisted.local.environments._cgroups import MemoryGroups
+from mu_twisted.local.environments.cgroups import MemoryGroups
 
 
 class LocalService(Service):

@@ -12,7 +12,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from mu_twisted.base.steps import STEP
 from mu_twisted.coordinator import SpanDelivery, Traces
-from mu_twisted.coordinator._traces import BATCH, PARTING, PERIOD
+from mu_twisted.coordinator.observation._traces import BATCH, PARTING, PERIOD
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import Span
 from mu_twisted.pipelines import Pipeline

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.local.environments._cgroups import MemoryGroups, candidates
+from mu_twisted.local.environments.cgroups import MemoryGroups, candidates
 
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (

@@ -12,8 +12,8 @@ from mu_twisted.local._dispatch import Dispatcher
 from mu_twisted.local._events import EventQueue
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local.environments._environment import Environment
-from mu_twisted.local.environments._invocation import Invocation
-from mu_twisted.local.environments._pool import EnvironmentPool, PoolLimits
+from mu_twisted.local.environments.invocation import Invocation
+from mu_twisted.local.environments.pool import EnvironmentPool, PoolLimits
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from mu_twisted.local import ApiError
 from mu_twisted.local._functions import Function
 from mu_twisted.local.environments._environment import Environment
-from mu_twisted.local.environments._invocation import Invocation, InvocationResult
-from mu_twisted.local.environments._pool import EnvironmentPool, PoolLimits
+from mu_twisted.local.environments.invocation import Invocation, InvocationResult
+from mu_twisted.local.environments.pool import EnvironmentPool, PoolLimits
 
 
 class FakeOutput:

@@ -24,7 +24,7 @@ from warm_processes import LIMIT, TWISTD
 from warm_processes import run as run_warm
 
 from mu_twisted.local import LocalError, Stack, ensure, find, start, stop
-from mu_twisted.local.environments._isolation import descendants
+from mu_twisted.local.environments.isolation import descendants
 
 pytestmark = pytest.mark.process
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("awslambdaric", "simplejson", "snapshot_restore_py", "runtime_client*.so")
 BIND = """
 import json, os, sys
-from mu_twisted.local.environments import _isolation as isolation
+from mu_twisted.local.environments import isolation
 isolation.unshare(isolation.CLONE_NEWNS)
 isolation.mount(None, "/", None, isolation.MS_REC | isolation.MS_PRIVATE)
 for source, target in json.loads(sys.argv[1]):

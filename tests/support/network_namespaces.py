@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from mu_twisted.local.environments._isolation import set_death_signal, setns, unshare
+from mu_twisted.local.environments.isolation import set_death_signal, setns, unshare
 
 CLONE_NEWNET = 0x40000000
 _TUNSETIFF = 0x400454CA

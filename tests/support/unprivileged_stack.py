@@ -26,7 +26,7 @@ def barrier(path: Path) -> Path | None:
 
 def reveal(paths: list[Path]) -> None:
     """Make these directories reachable for everybody, here."""
-    from mu_twisted.local.environments import _isolation as isolation
+    from mu_twisted.local.environments import isolation
 
     hidden = {path: found for path in paths if (found := barrier(path)) is not None}
     if not hidden:

@@ -1,4 +1,4 @@
-"""Observation answers what jobs look like: over time, task by task, in words, and as they change.
+"""Observation answers what jobs look like: over time, by task, in words, as spans, as they change.
 
 Reads what is on record and where jobs stand, and changes nothing.
 """
@@ -6,7 +6,6 @@ Reads what is on record and where jobs stand, and changes nothing.
 from mu_twisted.coordinator.observation._log import reading_events, reading_log
 from mu_twisted.coordinator.observation._observation import Observation
 from mu_twisted.coordinator.observation._observed_service import ObservedJobService
-from mu_twisted.coordinator.observation._states import attempt_states
 from mu_twisted.coordinator.observation._timeline_values import (
     ActiveTask,
     ActiveTasks,
@@ -21,6 +20,7 @@ from mu_twisted.coordinator.observation._timeline_values import (
     TaskStates,
     Timeline,
 )
+from mu_twisted.coordinator.observation._traces import SpanDelivery, SpanSink, Traces
 from mu_twisted.coordinator.observation._watchers import EventSink, Watches
 
 __all__ = [
@@ -35,12 +35,14 @@ __all__ = [
     "ObservedJobService",
     "PathTask",
     "ReasonGroup",
+    "SpanDelivery",
+    "SpanSink",
     "StageSpan",
     "Story",
     "TaskStates",
     "Timeline",
+    "Traces",
     "Watches",
-    "attempt_states",
     "reading_events",
     "reading_log",
 ]

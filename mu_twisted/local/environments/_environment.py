@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.local._functions import Function
-from mu_twisted.local.environments._invocation import (
+from mu_twisted.local.environments.invocation import (
     LARGEST_RESPONSE,
     LOG_TAIL,
     Invocation,

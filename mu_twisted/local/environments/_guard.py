@@ -11,7 +11,7 @@ import os
 import signal
 from contextlib import suppress
 
-from . import _isolation as isolation
+from . import isolation
 
 
 def main(arguments: list[str]) -> None:

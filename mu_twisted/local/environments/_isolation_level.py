@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from . import _isolation as isolation
+from . import isolation
 
 
 def enter(wanted: str) -> str:

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mu_twisted.local.environments._invocation import LOG_TAIL
+from mu_twisted.local.environments.invocation import LOG_TAIL
 
 _CHUNK = 1 << 16
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._function_requests import VERSION
 from mu_twisted.local._functions import Function, execution_environment
-from mu_twisted.local.environments._python_paths import with_targets
+from mu_twisted.local.environments.python_paths import with_targets
 
 _NEEDED = ("awslambdaric", "runtime_client")
 _OFFERED = (

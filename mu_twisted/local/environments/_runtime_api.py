@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from mu_twisted.local._sites import BoundedSite, LimitedRequest
 from mu_twisted.local.environments._environment import Environment
-from mu_twisted.local.environments._invocation import LARGEST_RESPONSE, Invocation
+from mu_twisted.local.environments.invocation import LARGEST_RESPONSE, Invocation
 
 _ANSWER = re.compile(rb"/2018-06-01/runtime/invocation/([0-9a-f-]{1,64})/(response|error)")
 _NEXT = b"/2018-06-01/runtime/invocation/next"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from . import _isolation as isolation
+from . import isolation
 
 Spec = dict[str, Any]
 """An order to make an environment, as the daemon sent it."""

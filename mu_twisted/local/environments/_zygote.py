@@ -21,7 +21,7 @@ import sys
 import time
 from contextlib import suppress
 
-from . import _isolation as isolation
+from . import isolation
 from ._isolation_level import enter
 from ._runtime_process import Spec, become, preload, run
 

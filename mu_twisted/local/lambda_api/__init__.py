@@ -3,7 +3,7 @@
 Knows functions and where invocations go, not how an environment runs them.
 """
 
-from mu_twisted.local.lambda_api._api import LambdaApi
+from mu_twisted.local.lambda_api._api import ApiRequest, LambdaApi
 from mu_twisted.local.lambda_api._calls import Backend
 
-__all__ = ["Backend", "LambdaApi"]
+__all__ = ["ApiRequest", "Backend", "LambdaApi"]

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from mu_twisted.local._functions import Function, FunctionStore
-from mu_twisted.local.environments._invocation import Invocation, InvocationResult
+from mu_twisted.local.environments.invocation import Invocation, InvocationResult
 
 
 @dataclass(frozen=True)

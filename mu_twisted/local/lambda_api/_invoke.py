@@ -9,7 +9,7 @@ import uuid
 from mu_twisted.local._errors import ApiError
 from mu_twisted.local._function_requests import VERSION
 from mu_twisted.local._functions import Function
-from mu_twisted.local.environments._invocation import Invocation
+from mu_twisted.local.environments.invocation import Invocation
 from mu_twisted.local.lambda_api._calls import ApiCall, ApiReply, Backend
 
 LARGEST_SYNC = 6 * 1024 * 1024

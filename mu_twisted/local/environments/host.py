@@ -21,15 +21,15 @@ from mu_twisted.local._function_requests import VERSION
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._restart_budget import RestartBudget
 from mu_twisted.local._trees import make_private, remove_tree
-from mu_twisted.local.environments._cgroups import MemoryGroups
 from mu_twisted.local.environments._environment import Environment, Output
-from mu_twisted.local.environments._isolation import MOST_PROCESSES, TASK, counts_by_namespace
 from mu_twisted.local.environments._listener import LoopbackListener
 from mu_twisted.local.environments._output import PipeOutput
 from mu_twisted.local.environments._peer import owners_are_reported
 from mu_twisted.local.environments._runtime import environment_variables, link_runtime
 from mu_twisted.local.environments._runtime_api import runtime_site
 from mu_twisted.local.environments._zygote_client import ZygoteClient
+from mu_twisted.local.environments.cgroups import MemoryGroups
+from mu_twisted.local.environments.isolation import MOST_PROCESSES, TASK, counts_by_namespace
 
 _LOOPBACK = "127.0.0.1"
 LEVELS = {

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from mu_twisted.base import MuError, counted
 from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._slices import Slices
-from mu_twisted.coordinator.observation import attempt_states
+from mu_twisted.coordinator.observation._states import attempt_states
 from mu_twisted.coordinator.records import Journal, Labels, Row
 from mu_twisted.coordinator.run import AttemptFile
 from mu_twisted.jobs import (

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from mu_twisted.local.environments._isolation import COVERED
+from mu_twisted.local.environments.isolation import COVERED
 
 
 def with_targets(paths: Iterable[str]) -> list[str]:

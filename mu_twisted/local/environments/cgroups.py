@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mu_twisted.local.environments._isolation import MOST_PROCESSES
+from mu_twisted.local.environments.isolation import MOST_PROCESSES
 
 _PREFIX = "mu-local-"
 

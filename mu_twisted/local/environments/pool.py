@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from mu_twisted.local._errors import ApiError, throttled
 from mu_twisted.local._functions import Function
 from mu_twisted.local.environments._environment import Environment, Host
-from mu_twisted.local.environments._invocation import Invocation, InvocationResult
+from mu_twisted.local.environments.invocation import Invocation, InvocationResult
 
 _MAX_IDLE_OVER = 64
 
