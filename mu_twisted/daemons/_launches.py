@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -129,7 +130,7 @@ class JobLaunching:
             return self._stops != stops
 
         def settle(outcome: LaunchOutcome) -> None:
-            on_outcome(outcome._replace(launch_id=launch_id_in(self._name, outcome.launch_id)))
+            on_outcome(msgspec.structs.replace(outcome, launch_id=launch_id_in(self._name, outcome.launch_id)))
 
         try:
             cloud, launcher, deployment, address, port = await self._ready()

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+
+from msgspec import Struct
 
 ACCEPTED = 202
 """The status with which Lambda takes an event."""
@@ -63,7 +64,7 @@ class Fault(Enum):
     NEVER = "it cannot work: the certificate, the name, the credentials"
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True, gc=False):
     """What came of sending one launch.
 
     :param status: HTTP status; 0 where none came.
@@ -86,7 +87,7 @@ class SendBatch:
     launch_ids: tuple[str, ...]
 
 
-class LaunchOutcome(NamedTuple):
+class LaunchOutcome(Struct, frozen=True, gc=False):
     """How a launch ended.
 
     :param accepted: whether Lambda has taken the event.

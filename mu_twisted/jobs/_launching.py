@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from mu_twisted.base import counted
 from mu_twisted.jobs._launch_values import (
     ACCEPTED,
@@ -28,8 +30,7 @@ from mu_twisted.jobs._launch_values import (
 from mu_twisted.jobs._token_bucket import TokenBucket
 
 
-@dataclass(slots=True)
-class _PendingLaunch:
+class _PendingLaunch(Struct, eq=False):
     """A launch that has not been settled."""
 
     launch_id: str

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from mu_twisted.base import MuError
 
 LONGEST_ID = 256
@@ -31,8 +33,7 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """One invocation to ask for, as an event: Lambda answers at once and runs it later.
 
     :param launch_id: printable ASCII without quotes and backslashes, unique among a launcher's launches in progress.
@@ -47,7 +48,7 @@ class Launch:
     launch_id: str
     region: str
     function: str
-    payload: bytes = field(repr=False)
+    payload: bytes
     tries: int | None = None
 
     def __post_init__(self) -> None:
@@ -60,3 +61,6 @@ class Launch:
             raise LaunchError(f"a function's name is 1 to {LONGEST_FUNCTION} bytes, got {self.function[:80]!r}")
         if len(self.payload) > LARGEST_PAYLOAD:
             raise LaunchError(f"an event has at most {LARGEST_PAYLOAD} bytes, got {len(self.payload)}")
+
+    def __repr__(self) -> str:
+        return f"Launch({self.launch_id!r}, {self.region!r}, {self.function!r})"  # no payload: it holds keys
