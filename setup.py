@@ -21,7 +21,7 @@ setup(
             "mu_twisted.launch._launch",
             sources=sources("launch"),
             depends=headers("launch"),
-            libraries=["curl", "crypto"],
+            libraries=["curl", "ssl", "crypto"],
             extra_compile_args=OPTIONS,
             define_macros=[("_POSIX_C_SOURCE", "200809L")],
         ),

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/ssl.h>
+
 /* -- together -------------------------------------------------------------------------------------------------- */
 
 bool connection_group_init(connection_group *self, int most)
@@ -61,6 +63,15 @@ connection *connection_group_next(connection_group *self, CURLcode *code)
 
 /* -- one of them ----------------------------------------------------------------------------------------------- */
 
+/* Have OpenSSL read what there is of a record by one call of the system, and not its head by one of its own. */
+static CURLcode read_ahead(CURL *easy, void *context, void *user)
+{
+    (void)easy;
+    (void)user;
+    SSL_CTX_set_read_ahead(context, 1);
+    return CURLE_OK;
+}
+
 bool connection_init(connection *self, connection_group *group, const connection_options *options, void *owner)
 {
     self->group = group;
@@ -80,6 +91,8 @@ bool connection_init(connection *self, connection_group *group, const connection
                 SET(TIMEOUT_MS, (long)(options->timeout * 1000));
     if (options->ca_bundle)
         done = done && SET(CAINFO, options->ca_bundle);
+    /* A libcurl with another TLS than OpenSSL does not take it, and reads as it does. */
+    curl_easy_setopt(self->easy, CURLOPT_SSL_CTX_FUNCTION, read_ahead);
     /* With a directory, libcurl would read the file once a connection. */
     curl_easy_setopt(self->easy, CURLOPT_CAPATH, NULL);
 #undef SET
