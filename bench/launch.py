@@ -32,7 +32,7 @@ ROUNDS = 5
 THREADS = 64
 CONNECTIONS = 8
 """Of the reference; with more it takes more."""
-WHY_OVER_REFERENCE = "beyond the reference: 5 us a launch of policy, values and outcomes in Python"
+WHY_OVER_REFERENCE = "beyond the reference: 3 us a launch of policy, values and outcomes in Python"
 PAYLOAD = json.dumps({"id": "##ID##", "cert": "x" * 3000})
 """About as large as the coordinator's event."""
 

@@ -19,8 +19,10 @@
 #define TAIL_FACTOR 4 /* times as long as the slowest answer so far */
 #define CONNECTING 0.00075 /* seconds of CPU that a new connection costs, nearly all of them its handshake */
 #define LAUNCHING 0.000025 /* seconds of CPU that a launch costs */
+#define WAKING 0.00001     /* seconds of CPU of it where this thread sleeps until the answer comes */
 #define NEAR 0.003         /* seconds of latency up to which the endpoint is near: a few handshakes' time */
 #define SAMPLES 8          /* answers after which the least latency is taken for the endpoint's */
+#define FEW 8              /* connections before that */
 #define EVENTS 64
 
 enum { KEEP_GOING, NO_MORE, AT_ONCE };
@@ -299,8 +301,9 @@ static bool serve(client *self, work *of, int milliseconds)
 }
 
 /* How many connections are to be used: P of them serve a batch of N in P * CONNECTING + N * latency / P seconds, which is
- * least where both are equal; and more than latency / LAUNCHING keep this thread no busier. Those that are there already
- * cost nothing.
+ * least where both are equal; and more than latency / LAUNCHING keep this thread no busier. Those only have more answers
+ * come together, for which it wakes up once: what it costs is then P * CONNECTING + N * WAKING / P. Those that are there
+ * already cost nothing.
  *
  * The first launch is sent alone until the endpoint's name has an address, and where it has none answers for all: else
  * each connection would look it up at the same moment, which is more than some name servers answer. It stays alone until
@@ -310,7 +313,8 @@ static bool serve(client *self, work *of, int milliseconds)
  * The first answer may be a slow one: the second is waited for, too. Of an endpoint that is near the latency is measured
  * some times, and connections are made one after the other: a session is good for one of them, with whose answer the next
  * comes, and resuming one halves what a connection costs. Where the endpoint is further away that would take too long, and
- * most of those that begin together resume the same session, before the first of them is accepted.
+ * most of those that begin together resume the same session, before the first of them is accepted. Of a near one that a
+ * busy machine has answer late this is not so: there are but a FEW until the latency has been measured some times.
  *
  * new: connections without an answer yet. */
 static int connections_for(client *self, work *of, int new)
@@ -324,12 +328,14 @@ static int connections_for(client *self, work *of, int new)
             most *= 4;
         return most < self->pool_size ? most : self->pool_size;
     }
-    bool near = self->latency < NEAR;
-    if (self->samples < (near ? SAMPLES : 2) || (near && new > 0))
+    bool near = self->latency < NEAR, known = self->samples >= SAMPLES;
+    if (self->samples < 2 || (near && (!known || new > 0)))
         return self->used;
-    double waiting = (double)of->batch->size * self->latency;
-    while (self->used < self->pool_size && self->used * self->used * CONNECTING < waiting &&
-           self->used * LAUNCHING < self->latency) {
+    int most = known || self->pool_size < FEW ? self->pool_size : FEW;
+    while (self->used < most) {
+        double saved = self->used * LAUNCHING < self->latency ? self->latency : WAKING;
+        if (self->used * self->used * CONNECTING >= (double)of->batch->size * saved)
+            break;
         self->used++;
         if (near)
             break;

@@ -99,20 +99,20 @@ class LaunchScheduler:
         :param tries: how often those are sent at most that are not to be sent as often as the policy says.
         :raises ValueError: an identifier is in use; then none is taken.
         """
-        wanted = list(launches)
-        ids = {launch_id for launch_id, _ in wanted}
-        if len(ids) != len(wanted) or not ids.isdisjoint(self._waiting):
-            raise ValueError("a launch's identifier is in use")
         deadline, usual, fewer = now + self._policy.deadline, self._policy.tries, tries or {}
-        for launch_id, name in wanted:
+        taken: dict[str, _PendingLaunch] = {}
+        for launch_id, name in launches:
+            if launch_id in taken or launch_id in self._waiting:
+                raise ValueError("a launch's identifier is in use")
             region = self._regions.get(name)
             if region is None:
                 region = self._regions[name] = _Region(name, TokenBucket(self._policy.rate, self._policy.burst, now))
             most = fewer.get(launch_id)
-            launch = _PendingLaunch(launch_id, region, deadline, most or usual, most is None)
-            self._waiting[launch_id] = launch
-            region.ready.append(launch)
-            region.ends.append(launch)
+            taken[launch_id] = _PendingLaunch(launch_id, region, deadline, most or usual, most is None)
+        self._waiting.update(taken)
+        for launch in taken.values():
+            launch.region.ready.append(launch)
+            launch.region.ends.append(launch)
         return self.time_passed(now)
 
     def answered(self, answers: Iterable[Answer], now: float) -> list[LaunchAction]:

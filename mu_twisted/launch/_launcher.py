@@ -102,7 +102,7 @@ class Launcher:
             for region in {launch.region for launch in launches}:
                 self._region(region)
             actions = self._scheduler.submit(
-                [(launch.launch_id, launch.region) for launch in launches],
+                ((launch.launch_id, launch.region) for launch in launches),
                 self._reactor.seconds(),
                 tries={launch.launch_id: launch.tries for launch in launches if launch.tries is not None},
             )

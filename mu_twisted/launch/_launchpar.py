@@ -97,7 +97,7 @@ class _Loop:
         scheduler, now = self._scheduler, time.monotonic
         with ThreadPoolExecutor(len(self._launchers), "launchpar") as threads:
             try:
-                wanted = [(launch.launch_id, launch.region) for launch in self._launches.values()]
+                wanted = ((launch.launch_id, launch.region) for launch in self._launches.values())
                 self._carry_out(scheduler.submit(wanted, now()), threads)
                 while scheduler.pending:
                     self._carry_out(self._next(), threads)

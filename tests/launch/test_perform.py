@@ -1,5 +1,6 @@
 """The C extension against a TLS endpoint: what it sends, and what it makes of every answer."""
 
+import itertools
 import json
 import resource
 import socket
@@ -63,6 +64,26 @@ def test_as_many_connections_are_opened_as_the_batch_and_the_latency_are_worth(s
     assert endpoint.connections == 1
     assert len(ours.perform(batch(400), *KEYS)) == 400
     assert 40 <= endpoint.connections < 400  # 400 of 5 ms are worth 52; it would take 300 ms to be worth all
+
+
+def test_few_connections_are_opened_until_the_latency_was_measured_some_times(serve):
+    seen: list[int] = []
+    together = threading.Barrier(8, action=lambda: seen.append(endpoint.connections), timeout=20)
+    order = itertools.count()
+
+    def answer(request):
+        at = next(order)
+        if at < 2:
+            time.sleep(0.3)  # a busy machine's: by these the endpoint is far
+        elif at < 10:
+            together.wait()
+        return ACCEPTED
+
+    endpoint = serve(answer)
+    ours = launcher(endpoint, 64)
+    for size in (1, 1, 400):
+        assert len(ours.perform(batch(size), *KEYS)) == size
+    assert seen == [8]
 
 
 def test_where_the_first_answer_takes_its_time_the_others_do_not_wait_for_it(serve):
