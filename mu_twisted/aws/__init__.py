@@ -8,7 +8,7 @@ from mu_twisted.aws._bytecode import own_runtime
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._content import content_name, ensure_function, is_content_name
 from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
-from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
+from mu_twisted.aws._credentials import aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AccessDenied, AWSError, aws_errors, error_code
 from mu_twisted.aws._function_settings import FunctionChanges, FunctionSpec
@@ -23,7 +23,6 @@ __all__ = [
     "ARCHITECTURES",
     "AWSError",
     "AccessDenied",
-    "AccessKeys",
     "AwsControl",
     "Clients",
     "ContainerImage",

@@ -5,28 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mu_twisted.aws._errors import NO_CREDENTIALS, AWSError, aws_errors
+from mu_twisted.base.access_keys import AccessKeys
 
 if TYPE_CHECKING:
     from boto3.session import Session
     from botocore.session import Session as BotocoreSession
-
-
-@dataclass(frozen=True)
-class AccessKeys:
-    """A set of keys. Their text shows no secret.
-
-    :param access_key: the key's id.
-    :param secret_key: its secret.
-    :param token: session token of temporary keys.
-    """
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
 
 
 def aws_session(keys: AccessKeys | None = None) -> Session:

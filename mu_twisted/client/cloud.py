@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mu_twisted.aws import AccessKeys, Clients, aws_session, check_endpoint, check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.aws import Clients, aws_session, check_endpoint, check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.base.json_types import Json
 from mu_twisted.local import LocalError, Stack, default_state_dir, ensure, running_stacks
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from mu_twisted.aws import (
-    AccessKeys,
     AwsControl,
     AWSError,
     Clients,
@@ -25,7 +24,7 @@ from mu_twisted.aws import (
     s3_endpoint,
 )
 from mu_twisted.aws.placement import Deployment, LaunchTarget, places_of
-from mu_twisted.launch import Credentials
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.local import RunningStack, Stack, default_state_dir, find, start
 from mu_twisted.pipelines import ObjectPart, PartWanted
 
@@ -57,10 +56,9 @@ class Cloud:
         """CA certificates for the endpoints: ``$AWS_CA_BUNDLE``, as AWS's tools take it; None: the system's."""
         return os.environ.get("AWS_CA_BUNDLE") or None
 
-    def credentials(self) -> Credentials:
+    def credentials(self) -> AccessKeys:
         """What to sign with now."""
-        keys = current_keys(self.session)
-        return Credentials(keys.access_key, keys.secret_key, keys.token)
+        return current_keys(self.session)
 
     def check(
         self,

@@ -6,10 +6,9 @@ Knows Lambda's Invoke call, and nothing of jobs, tasks or what its outcomes are 
 from mu_twisted.jobs import LaunchPolicy
 from mu_twisted.launch._launcher import Launcher
 from mu_twisted.launch._launchpar import launchpar
-from mu_twisted.launch._values import Credentials, Launch, LaunchError
+from mu_twisted.launch._values import Launch, LaunchError
 
 __all__ = [
-    "Credentials",
     "Launch",
     "LaunchError",
     "LaunchPolicy",

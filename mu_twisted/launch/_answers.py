@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Iterable
 
 from mu_twisted.base import one_line
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.base.masking import masked
 from mu_twisted.jobs import ACCEPTED, Answer, Fault
 from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, UNREACHED, Result
-from mu_twisted.launch._values import Credentials
 
 LONGEST_REASON = 300
 LONGEST_WAIT = 3600.0
@@ -20,7 +20,7 @@ _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
 
 
 def read_answers(
-    results: Iterable[Result], endpoint: str, credentials: Credentials, *, hopeless: bool = False
+    results: Iterable[Result], endpoint: str, credentials: AccessKeys, *, hopeless: bool = False
 ) -> list[Answer]:
     """Turn the results of a batch into answers for the policy.
 
@@ -94,7 +94,7 @@ def _retry_after(header: float | None, body: JsonObject) -> float | None:
     return max(min(seconds, LONGEST_WAIT), header or 0.0)
 
 
-def _shown_without(credentials: Credentials) -> Callable[[str], str]:
+def _shown_without(credentials: AccessKeys) -> Callable[[str], str]:
     secrets = [secret for secret in (credentials.token, credentials.secret_key) if secret]
 
     def shown(text: str) -> str:

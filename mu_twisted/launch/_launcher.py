@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from mu_twisted.base import MuError
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.jobs import Answer, LaunchAction, LaunchOutcome, LaunchPolicy, LaunchScheduler, Pace
 from mu_twisted.launch._region import RegionLauncher
-from mu_twisted.launch._values import Credentials, Launch, LaunchError
+from mu_twisted.launch._values import Launch, LaunchError
 
 MAX_THREADS = 16
 """Regions to which launches are sent at the same time, at most."""
@@ -54,7 +55,7 @@ class Launcher:
         reactor: Any,
         *,
         endpoint: Callable[[str], str],
-        credentials: Callable[[], Credentials],
+        credentials: Callable[[], AccessKeys],
         ca_bundle: str | None,
         pool_size: int = 64,
         policy: LaunchPolicy | None = None,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.jobs import (
     Answer,
     LaunchAction,
@@ -17,7 +18,7 @@ from mu_twisted.jobs import (
     in_turn,
 )
 from mu_twisted.launch._region import RegionLauncher
-from mu_twisted.launch._values import Credentials, Launch, LaunchError
+from mu_twisted.launch._values import Launch, LaunchError
 
 _Event = list[Answer] | tuple[str, str]
 
@@ -62,7 +63,7 @@ def launchpar(
     if num_to_launch < 1 or not regions:
         raise LaunchError(f"expected at least one launch and one region, got {num_to_launch} and {list(regions)}")
     payload = json_payload.encode() if isinstance(json_payload, str) else json_payload
-    credentials = Credentials(access_key_id, secret_access_key, session_token)
+    credentials = AccessKeys(access_key_id, secret_access_key, session_token)
     call = secrets.token_hex(4)
     launches = [
         Launch(f"{call}-{number}", region, function, payload)

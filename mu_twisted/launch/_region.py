@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from mu_twisted.base import MuError
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.jobs import Answer
 from mu_twisted.launch import _launch
 from mu_twisted.launch._answers import read_answers
-from mu_twisted.launch._values import Credentials, Launch, LaunchError
+from mu_twisted.launch._values import Launch, LaunchError
 
 UNREACHED_TIME = 1.8
 """Seconds for which every first try has failed to connect. With the usual delays the fifth try is then over, after two
@@ -63,7 +64,7 @@ class RegionLauncher:
         self,
         endpoint: str,
         region: str,
-        credentials: Callable[[], Credentials],
+        credentials: Callable[[], AccessKeys],
         *,
         ca_bundle: str | None = None,
         pool_size: int = 64,

@@ -1,7 +1,6 @@
-"""These values are what a launcher takes: credentials and launches, each checked where it is made."""
+"""A launch is what a launcher takes, checked where it is made."""
 
 import re
-from dataclasses import dataclass, field
 
 from msgspec import Struct
 
@@ -17,20 +16,6 @@ LARGEST_PAYLOAD = 1024 * 1024
 
 class LaunchError(MuError):
     """Launching cannot begin, as an argument cannot be used. One line."""
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Keys to sign with. Their text shows no secret.
-
-    :param access_key: the key's id.
-    :param secret_key: its secret.
-    :param token: session token of temporary keys.
-    """
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
 
 
 class Launch(Struct, frozen=True):

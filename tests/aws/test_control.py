@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, AwsControl, AWSError, Clients, aws_session, credentials_chain
+from mu_twisted.aws import AwsControl, AWSError, Clients, aws_session, credentials_chain
 from mu_twisted.aws._control import UPDATE_TIMEOUT
+from mu_twisted.base.access_keys import AccessKeys
 
 KEYS = AccessKeys("AKIDEXAMPLE", "a-secret-key", "a-session-token")
 

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, AWSError, aws_session, credentials_chain, current_keys
+from mu_twisted.aws import AWSError, aws_session, credentials_chain, current_keys
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.daemons._cloud import Cloud
 from mu_twisted.jobs import Answer
 from mu_twisted.launch import Launch

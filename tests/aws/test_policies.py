@@ -14,7 +14,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mu_twisted.aws import (
-    AccessKeys,
     AwsControl,
     AWSError,
     Clients,
@@ -26,6 +25,7 @@ from mu_twisted.aws import (
 )
 from mu_twisted.aws.inspection import Inspection
 from mu_twisted.aws.policies import Policy, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.daemons._cloud import Cloud
 
 ROOT = Path(__file__).resolve().parents[2]

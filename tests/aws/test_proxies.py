@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, AWSError, Clients, aws_session
+from mu_twisted.aws import AWSError, Clients, aws_session
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._proxies import is_loopback
 from mu_twisted.aws.inspection import clock_skew
+from mu_twisted.base.access_keys import AccessKeys
 
 
 class Handler(BaseHTTPRequestHandler):

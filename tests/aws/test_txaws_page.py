@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
+from mu_twisted.aws import AwsControl, Clients, aws_session, build_package
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.local import start
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "txaws.md").read_text(encoding="utf-8")

@@ -11,7 +11,8 @@ from encoder_jobs import FakeEncoders, environment, prepare_encoders, rendezvous
 from warm_processes import LIMIT, TWISTD, Process
 from warm_processes import run as run_warm
 
-from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
+from mu_twisted.aws import AwsControl, Clients, aws_session, build_package
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.local import RunningStack, start
 
 botocore_models.share()

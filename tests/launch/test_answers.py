@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.jobs import ACCEPTED, Answer, Fault
-from mu_twisted.launch import Credentials, _launch
+from mu_twisted.launch import _launch
 from mu_twisted.launch._answers import LONGEST_REASON, read_answers
 from mu_twisted.launch._region import proxy_for
 
 TOKEN = "IQoJb3JpZ2luX2VjEJv" * 20
-KEYS = Credentials("AKID", "a-secret-of-ours", TOKEN)
+KEYS = AccessKeys("AKID", "a-secret-of-ours", TOKEN)
 URL = "https://lambda.example"
 
 

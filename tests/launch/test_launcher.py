@@ -16,7 +16,8 @@ from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 
 from mu_twisted.base import MuError
-from mu_twisted.launch import Credentials, Launch, Launcher, LaunchError, LaunchPolicy
+from mu_twisted.base.access_keys import AccessKeys
+from mu_twisted.launch import Launch, Launcher, LaunchError, LaunchPolicy
 
 POLICY = LaunchPolicy(tries=3, first_delay=1.0, longest_delay=1.0)
 
@@ -73,7 +74,7 @@ class FakeThreads:
 class Bench:
     """A launcher and what surrounds it."""
 
-    def __init__(self, urls, ca, credentials=lambda: Credentials(ACCESS, SECRET), policy=POLICY, tail_timeout=5.0):
+    def __init__(self, urls, ca, credentials=lambda: AccessKeys(ACCESS, SECRET), policy=POLICY, tail_timeout=5.0):
         self.reactor = FakeReactor()
         self.threads = FakeThreads()
         self.outcomes = []
@@ -292,12 +293,12 @@ def test_a_launch_that_hangs_does_not_hold_the_others_tries_back(serve):
 
 def test_credentials_that_expire_in_mid_launch_are_asked_for_again_once(serve):
     expired = refusal(403, "ExpiredTokenException", "The security token included in the request is expired")
-    fresh = Credentials(ACCESS, SECRET, TOKEN)
+    fresh = AccessKeys(ACCESS, SECRET, TOKEN)
     calls = []
 
     def credentials():
         calls.append(1)
-        return Credentials(ACCESS, SECRET, "old") if len(calls) == 1 else fresh
+        return AccessKeys(ACCESS, SECRET, "old") if len(calls) == 1 else fresh
 
     def answer(request):
         old = request.headers["X-Amz-Security-Token"] == "old"
@@ -364,13 +365,13 @@ def test_words_of_awss_that_repeat_a_secret_are_left_out(serve):
     secret = "The request signature we calculated does not match"
     said = f"{secret} {SECRET} and {TOKEN}.\nThe canonical string was: x-amz-security-token:{TOKEN}"
     endpoint = serve(lambda request: refusal(403, "InvalidSignatureException", said), checks=False)
-    bench = Bench(endpoint.url, endpoint.ca, lambda: Credentials(ACCESS, SECRET, TOKEN))
+    bench = Bench(endpoint.url, endpoint.ca, lambda: AccessKeys(ACCESS, SECRET, TOKEN))
     bench.launch(["a"])
     bench.run(5)
     assert bench.told == {"a": f"InvalidSignatureException: {secret} ... and ...."}
 
 
-@pytest.mark.parametrize("keys", [Credentials("AK", "hidden\udc80", "t"), Credentials("", "hidden", "hidden")])
+@pytest.mark.parametrize("keys", [AccessKeys("AK", "hidden\udc80", "t"), AccessKeys("", "hidden", "hidden")])
 def test_no_reason_and_no_repr_holds_credentials(serve, keys):
     endpoint = serve()
     bench = Bench(endpoint.url, endpoint.ca, lambda: keys)
@@ -482,7 +483,7 @@ class RealReactorTests(TestCase):
         launcher = Launcher(
             reactor,
             endpoint=lambda region: endpoint.url,
-            credentials=lambda: Credentials(ACCESS, SECRET),
+            credentials=lambda: AccessKeys(ACCESS, SECRET),
             ca_bundle=str(endpoint.ca),
             pool_size=4,
         )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, Clients, aws_session
+from mu_twisted.aws import Clients, aws_session
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.cli import main
 from mu_twisted.local import start
 from mu_twisted.local._s3 import client

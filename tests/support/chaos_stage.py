@@ -17,7 +17,8 @@ from typing import Any
 from free_ports import free_ports
 from warm_processes import MU, TWISTD, Process, run
 
-from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
+from mu_twisted.aws import AwsControl, Clients, aws_session, build_package
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
 from mu_twisted.cli.demo.fixtures import find_ffmpeg
 from mu_twisted.cli.demo.shuffle import make_records

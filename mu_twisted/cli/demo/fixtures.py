@@ -13,8 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
+from mu_twisted.aws import AwsControl, Clients, aws_session, build_package
 from mu_twisted.base import MuError
+from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.cli._report import report_of, write_whole
 from mu_twisted.client import Coordinator, UnixTransport, Unreachable
 from mu_twisted.local import Stack, start, uninterrupted
