@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from mu_twisted.base import MuError
@@ -40,6 +40,9 @@ MAX_PAGES = 16
 _MAX_ANSWER = 256 << 20
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from mu_twisted.client._records import StoredRecords
 
 
 class RequestRefused(CoordinatorError):
@@ -214,11 +217,11 @@ class Coordinator:
                     return pages
                 query = {**query, cursor: following}
 
-    def _records(self) -> Any:
-        from mu_twisted.daemons import records  # half a second that few need
+    def _records(self) -> "StoredRecords":
+        from mu_twisted.client._records import StoredRecords  # few need it
 
         assert isinstance(self.transport, UnixTransport)
-        return records.opened(self.transport.state_dir, time.time)
+        return StoredRecords(self.transport.state_dir)
 
     def _ask_coordinator(
         self,
@@ -273,13 +276,14 @@ def _readable(connection: socket.socket, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def _answer(records: Any, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None) -> bytes:
+def _answer(
+    records: "StoredRecords", method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None
+) -> bytes:
     """What records that are open answer."""
-    parameters = {key: str(value) for key, value in query.items()}
-    status, content = records.answer(method, (VERSION, *path), parameters, body or b"")
+    status, content = records.answer(method, path, query, body)
     if status >= 300:
         raise _refused(status, content)
-    return bytes(content)
+    return content
 
 
 def _decoded(content: bytes) -> Json:

@@ -20,11 +20,12 @@ from mu_twisted.coordinator._opening import Opened
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._status import Request, stage_statuses
 from mu_twisted.coordinator.output import LINGER, JobTee, OutputStore, TeeCursor, TeePage
-from mu_twisted.coordinator.records import Journal, JournalError, Labels, record_row
+from mu_twisted.coordinator.records import Journal, JournalError, record_row
 from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, Sink, TimesFile
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import JobSettings, Pipeline
 from mu_twisted.statuses import INTERRUPTED, JobStatus
+from mu_twisted.storage import Labels
 from mu_twisted.transport import ReactorTime
 
 

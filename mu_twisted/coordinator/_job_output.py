@@ -12,10 +12,10 @@ from mu_twisted.base import MuError
 from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._active_jobs import ActiveJobs
 from mu_twisted.coordinator._status import Request
-from mu_twisted.coordinator.records import JobArchive, Labels, no_label
+from mu_twisted.coordinator.records import JobArchive
 from mu_twisted.pipelines import Pipeline, PipelineOptions
 from mu_twisted.statuses import OutputPage, OutputQuery, ServiceError, UnknownJob
-from mu_twisted.storage import reading_page
+from mu_twisted.storage import Labels, no_label, reading_page
 
 MAX_NAMED = 5
 """Tasks that are listed where a name is that of several."""

@@ -36,14 +36,8 @@ from mu_twisted.coordinator.records import (
     JobArchive,
     Journal,
     JournalError,
-    Labels,
-    as_settled,
-    no_label,
-    page_of,
     record_row,
     request_row,
-    settled_last,
-    settled_page,
     task_status,
 )
 from mu_twisted.coordinator.run import AttemptFile, JobRun, own_fault
@@ -60,10 +54,17 @@ from mu_twisted.statuses import (
     ServiceError,
     SettledPage,
     TaskPage,
-    TaskStatus,
     UnknownJob,
 )
-from mu_twisted.storage import MAX_PAGE_BYTES, reading_results
+from mu_twisted.storage import (
+    Labels,
+    as_settled,
+    page_of,
+    reading_results,
+    settled_last,
+    settled_page,
+    with_results,
+)
 from mu_twisted.transport import ReactorTime
 
 T = TypeVar("T")
@@ -504,14 +505,7 @@ class Jobs:
                 outputs.flush()
         done = [task.task for task in page.tasks if task.state == "done"]
         results = await self._slices.run(reading_results(self._active_jobs.output_file(name), done))
-        tasks: list[TaskStatus] = []
-        size = 0
-        for task, place in zip(page.tasks, places, strict=True):
-            if size > MAX_PAGE_BYTES:  # the next page has the others
-                return SettledPage(tasks, place)
-            tasks.append(msgspec.structs.replace(task, result=results.get(task.task)))
-            size += len(tasks[-1].result or b"")
-        return msgspec.structs.replace(page, tasks=tasks)
+        return with_results(page, places, results)
 
     def _job_ended(self, status: JobStatus, job: Job, label: Labels) -> None:
         self._archive.put(status)
@@ -525,12 +519,12 @@ class Jobs:
 
         self._slices.run(keeping).addBoth(ended)
 
-    def _labels(self, request: Request) -> Callable[[int], str | None]:
-        """What the tasks of a job that is not being run are known by."""
+    def _labels(self, request: Request) -> Labels | None:
+        """What the tasks of a job that is not being run are known by; None: that cannot be asked."""
         try:
             pipeline, settings = self._opener.parse(request)
         except (MuError, UsageError):  # it is not there any more, or another
-            return no_label
+            return None
         return pipeline.labels(settings)
 
     async def _read_events(self, name: str, query: EventQuery) -> EventPage:

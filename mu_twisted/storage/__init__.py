@@ -4,18 +4,43 @@ Knows files and statuses; neither workers nor what decides on jobs. Commands imp
 it imports little.
 """
 
-from mu_twisted.storage._journal_count import CountFile, boot_id, read_count
+from mu_twisted.storage._ended_jobs import EndedJobs
+from mu_twisted.storage._journal_count import CountFile, boot_id, count_path, read_count
+from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, opened
 from mu_twisted.storage._output_page import MAX_PAGE_BYTES, reading_page, reading_results
-from mu_twisted.storage._task_file import TaskList, reading_tasks, writing_tasks
+from mu_twisted.storage._task_file import TaskFile, TaskFileError, TaskList, reading_tasks, writing_tasks
+from mu_twisted.storage._task_pages import (
+    Labels,
+    as_settled,
+    no_label,
+    page_of,
+    settled_last,
+    settled_page,
+    with_results,
+)
 
 __all__ = [
+    "JOB_NAMES",
+    "LAST_RECORD",
     "MAX_PAGE_BYTES",
     "CountFile",
+    "EndedJobs",
+    "Labels",
+    "TaskFile",
+    "TaskFileError",
     "TaskList",
+    "as_settled",
     "boot_id",
+    "count_path",
+    "no_label",
+    "opened",
+    "page_of",
     "read_count",
     "reading_page",
     "reading_results",
     "reading_tasks",
+    "settled_last",
+    "settled_page",
+    "with_results",
     "writing_tasks",
 ]

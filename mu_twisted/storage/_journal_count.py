@@ -1,18 +1,25 @@
 """The journal's count keeps, in a file beside the journal, which journal it is and how far that has come.
 
 SQLite reads a write-ahead log up to its first bad frame and takes what stands there for the whole: a log that was cut,
-overwritten or lost looks like one that ends earlier. The count shows the difference at the next start. Knows nothing of
+overwritten or lost looks like one that ends earlier. The count shows the difference at the next start. It also keeps
+how the file was when it was closed, since one that is so still need not be looked through again. Knows nothing of
 records.
 """
 
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_FORM = re.compile(r"journal ([0-9a-f]{32}) last ([0-9]{20}) synced ([0-9]{20}) boot ([0-9a-f-]{36}|-{36})\n")
+_FORM = re.compile(
+    r"journal ([0-9a-f]{32}) last ([0-9]{20}) synced ([0-9]{20}) boot ([0-9a-f-]{36}|-{36})\n"
+    r"(?:closed size ([0-9]{1,20}) modified ([0-9]{1,20}) changed ([0-9]{1,20})\n)?"
+)
+FileState = tuple[int, int, int]
+"""A file's size, and when it was modified and its inode was changed, in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +30,14 @@ class Count:
     :param last: the number of the last record that was committed.
     :param synced: the number of the last record that is known to be on the disk itself, in the database's own file.
     :param boot: which start of the machine it was noted in; empty where the system does not say.
+    :param closed: the journal's file as it was closed; None: it was not, in good order.
     """
 
     identity: str
     last: int
     synced: int
     boot: str
+    closed: FileState | None = None
 
     def due(self, boot: str) -> int:
         """The number that the journal must have come to by now.
@@ -57,8 +66,39 @@ def read_count(path: Path) -> Count | None:
         return None
     if found is None:
         return None
-    identity, last, synced, boot = found.groups()
-    return Count(identity, int(last), int(synced), boot.strip("-"))
+    identity, last, synced, boot, *closed = found.groups()
+    size, modified, changed = (int(number or 0) for number in closed)
+    file = None if closed[0] is None else (size, modified, changed)
+    return Count(identity, int(last), int(synced), boot.strip("-"), file)
+
+
+def count_path(journal: Path) -> Path:
+    """Where the count of a journal is."""
+    return journal.with_name(f"{journal.stem}.count")
+
+
+def is_as_closed(journal: Path) -> bool:
+    """Whether a journal is as the last process has closed it that wrote to it, which had looked through it before."""
+    count = read_count(count_path(journal))
+    return (
+        count is not None
+        and count.closed is not None
+        and bool(count.boot)
+        and count.boot == boot_id()
+        and count.closed == _state_of(journal)
+    )
+
+
+def _state_of(journal: Path) -> FileState | None:
+    """How its file is; None: it is not there, or what was written last stands in its write-ahead log."""
+    log = journal.with_name(f"{journal.name}-wal")
+    try:
+        if log.exists() and log.stat().st_size > 0:
+            return None
+        found = journal.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class CountFile:
@@ -91,6 +131,18 @@ class CountFile:
         """All that was committed is on the disk, in the database itself."""
         self._synced = self._last
         self._note()
+
+    def journal_closed(self, journal: Path) -> None:
+        """The journal was closed in good order. Its file gets a time that is finer than the kernel's ticks, so that
+        whatever is changed in it later gives it another.
+        """
+        with suppress(OSError):
+            now = time.time_ns()
+            os.utime(journal, ns=(now, now))
+            file = _state_of(journal)
+            if file is not None and self._file is not None:
+                text = "closed size {} modified {} changed {}\n".format(*file)
+                os.pwrite(self._file, self._text() + text.encode("ascii"), 0)
 
     def close(self) -> None:
         """Give the file back; more than once is as good as once."""

@@ -4,47 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import MemoryCoordinator
+from map_jobs import MapCoordinator
 from msgspec import convert, to_builtins
 
 from mu_twisted.coordinator import Request
-from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import (
-    InputList,
-    Pipeline,
     PipelineError,
     combinations,
-    job_policy,
-    load_pipeline,
-    pack_inputs,
 )
-from mu_twisted.statuses import JobStatus
-
-
-class MapCoordinator(MemoryCoordinator):
-    """Jobs of the pipeline map."""
-
-    def parse(self, request: Request) -> tuple[Pipeline, Any]:
-        if self.missing:
-            raise PipelineError(self.missing)
-        pipeline = load_pipeline(request.pipeline)
-        return pipeline, pipeline.parse(request.words, request.inputs)
-
-    def policy(self, settings: Any) -> JobPolicy:
-        return job_policy(settings)
-
-    def map(self, inputs: InputList | None, *words: str, name: str | None = None) -> str:
-        packed = None if inputs is None else pack_inputs(inputs)
-        found = self.at_once(self.jobs.submit(Request("map", words, inputs=packed, name=name)))
-        assert isinstance(found, JobStatus)
-        return found.job
-
-    def do_next(self, job: str, launch_id: str, status: int = 0) -> list[bytes]:
-        """Have a worker do its task; what it was sent."""
-        worker = self.worker(job, launch_id)
-        sent = worker.takes()
-        worker.says(b"OK:RETVAL(%d):OUTPUT(oh):COMMAND(%b)" % (status, sent[-1].removeprefix(b"run:")))
-        return sent
 
 
 @pytest.fixture
@@ -87,7 +54,14 @@ def test_a_job_that_is_over_is_told_of_where_its_pipeline_is_gone(world: MapCoor
     world.do_next(job, "0-0", status=1)
     world.killed_and_started_again()
     world.missing = "no pipeline is called 'map'"
-    assert [(task.state, task.label) for task in world.tasks(job)] == [("failed", None)]
+    assert [(task.state, task.label) for task in world.tasks(job)] == [("failed", "x")]
+    (world.directory / "jobs" / job / "tasks.jsonl").unlink()
+    for _ in range(2):  # of the records, and of the file that is made of them
+        world.killed_and_started_again()
+        assert [(task.state, task.label) for task in world.tasks(job)] == [("failed", None)]
+    world.missing = None
+    world.killed_and_started_again()
+    assert [task.label for task in world.tasks(job)] == ["x"]
 
 
 def test_a_request_of_a_version_before_has_no_inputs() -> None:

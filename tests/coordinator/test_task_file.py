@@ -42,13 +42,13 @@ def test_the_file_is_read_in_place_of_the_records_until_the_job_is_run_again(wor
     job, file = failed_job(world)
     text = file.read_text()
     assert text.count("FAIL(no)") == 1
-    file.write_text(text.replace("FAIL(no)", "edited"))
+    file.write_text(text.replace("FAIL(no)", "edited.."))
     world.killed_and_started_again()
     assert world.tasks(job)[2].error is not None
     assert "edited" in str(world.tasks(job)[2].error)
     world.retry(job)
     world.worker(job, world.launches.submission[-1]).says(b"FAIL(again)")
-    file.write_text(text.replace("FAIL(no)", "edited"))
+    file.write_text(text.replace("FAIL(no)", "edited.."))
     world.killed_and_started_again()
     assert "again" in str(world.tasks(job)[2].error)
 
@@ -57,7 +57,7 @@ def test_the_file_is_read_in_place_of_the_records_until_the_job_is_run_again(wor
     ("old", "new"),
     [
         ('"done"', "done"),
-        ("mu.tasks.1", "mu.tasks.0"),
+        ("mu.tasks.2", "mu.tasks.1"),
         ('"tasks":3', '"tasks":4'),
         ('"end":', '"end":1'),
         ("{", "["),
@@ -65,6 +65,9 @@ def test_the_file_is_read_in_place_of_the_records_until_the_job_is_run_again(wor
         ('"attempts":1', '"attempts":"x"'),
         ('"settled":[0', '"settled":[7'),
         ('{"task":', '{"more":' + "[" * 100_000 + '"task":'),
+        ('"lines":[[0,0', '"lines":[[0,99999'),
+        ("\n000", "\n009"),
+        ("\n000", "\nxxx"),
     ],
 )
 def test_a_file_that_is_damaged_is_made_anew(world: MemoryCoordinator, old: str, new: str) -> None:

@@ -18,10 +18,11 @@ from mu_twisted.coordinator.observation._timeline_values import (
     TaskStates,
     Timeline,
 )
-from mu_twisted.coordinator.records import Journal, Labels, Row
+from mu_twisted.coordinator.records import Journal, Row
 from mu_twisted.coordinator.run import AttemptFile, Attempts
 from mu_twisted.jobs import OUTCOMES, JobError, JobTimeline, Stage, Submitted, record_from_dict, slowest
 from mu_twisted.statuses import JobStatus, ServiceError
+from mu_twisted.storage import Labels
 from mu_twisted.wording import ranges
 
 KEPT = 4

@@ -22,7 +22,7 @@ from mu_twisted.coordinator.observation._timeline_values import (
     Timeline,
 )
 from mu_twisted.coordinator.observation._watchers import Watches
-from mu_twisted.coordinator.records import Journal, JournalError, Labels
+from mu_twisted.coordinator.records import Journal, JournalError
 from mu_twisted.statuses import (
     JobStatus,
     OutputPage,
@@ -33,6 +33,7 @@ from mu_twisted.statuses import (
     UnknownJob,
     failures_of,
 )
+from mu_twisted.storage import Labels
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wording import FailedTask, FailureGroup, failure_groups, ranges
 

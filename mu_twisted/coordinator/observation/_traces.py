@@ -22,7 +22,7 @@ from mu_twisted.base import MuError, counted
 from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator.observation._states import attempt_states
-from mu_twisted.coordinator.records import Journal, Labels, Row
+from mu_twisted.coordinator.records import Journal, Row
 from mu_twisted.coordinator.run import AttemptFile
 from mu_twisted.jobs import (
     AttemptEnded,
@@ -34,6 +34,7 @@ from mu_twisted.jobs import (
     Span,
     record_from_dict,
 )
+from mu_twisted.storage import Labels
 from mu_twisted.transport import ReactorTime, every
 
 PERIOD = 1.0

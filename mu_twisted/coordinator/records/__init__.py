@@ -5,12 +5,6 @@ Knows rows and statuses; neither workers nor what any decision means for a job t
 
 from mu_twisted.coordinator.records._archive import (
     JobArchive,
-    Labels,
-    as_settled,
-    no_label,
-    page_of,
-    settled_last,
-    settled_page,
     task_status,
 )
 from mu_twisted.coordinator.records._history import History, Row, record_row, request_row
@@ -21,14 +15,8 @@ __all__ = [
     "JobArchive",
     "Journal",
     "JournalError",
-    "Labels",
     "Row",
-    "as_settled",
-    "no_label",
-    "page_of",
     "record_row",
     "request_row",
-    "settled_last",
-    "settled_page",
     "task_status",
 ]

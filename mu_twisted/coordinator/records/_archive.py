@@ -5,9 +5,8 @@ Knows records and statuses, neither pipelines nor workers.
 
 import shutil
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -19,7 +18,6 @@ from mu_twisted.coordinator.records._history import History, folding, last_statu
 from mu_twisted.coordinator.records._journal import Journal, JournalError
 from mu_twisted.jobs import Finished, Job, Record, TaskState, TaskView
 from mu_twisted.statuses import (
-    MAX_PAGE,
     JobStatus,
     ServiceError,
     SettledPage,
@@ -28,11 +26,17 @@ from mu_twisted.statuses import (
     TaskStatus,
     UnknownJob,
 )
-from mu_twisted.storage import TaskList, reading_tasks, writing_tasks
-
-Labels = Callable[[int], str | None]
-"""What a task of a job is called, by its number; None: it has no name but that."""
-_Kept = tuple[TaskList, Labels]
+from mu_twisted.storage import (
+    Labels,
+    TaskList,
+    as_settled,
+    no_label,
+    page_of,
+    reading_tasks,
+    settled_last,
+    settled_page,
+    writing_tasks,
+)
 
 MAX_KEPT = 200_000
 """Tasks of jobs that have ended, or were asked for, lately, that are kept; those of one job in any case."""
@@ -41,9 +45,11 @@ MAX_NAMED = 20
 """Directories that one line of the log names."""
 _GOING = ".removed"
 """Ends the name of a directory whose job is being removed."""
-_SETTLED = (TaskState.DONE.value, TaskState.FAILED.value)
 HELD_UNTIL = "`mu retry` tries again, as the coordinator's next start does"
 """What lets a job go on that is held because something is missing."""
+
+
+_Kept = tuple[TaskList, Labels]
 
 
 class JobArchive:
@@ -52,7 +58,7 @@ class JobArchive:
     :param journal: holds their records.
     :param directory: holds a directory for each job that has had an attempt.
     :param wall: the time of day, seconds since 1970.
-    :param labels: from a job's request, what its tasks are known by.
+    :param labels: from a job's request, what its tasks are known by; None: that cannot be asked.
     """
 
     _log = Logger()
@@ -62,7 +68,7 @@ class JobArchive:
         journal: Journal,
         directory: Path,
         wall: Callable[[], float],
-        labels: Callable[[Request], Labels] = lambda _: no_label,
+        labels: Callable[[Request], Labels | None] = lambda _: no_label,
     ) -> None:
         self._labels = labels
         self._journal = journal
@@ -172,8 +178,8 @@ class JobArchive:
             return
         self._reading.add(name)
         try:
-            found = yield from _task_list(job)
-            self._keep(name, status, (found, label))
+            found = yield from _task_list(job, label)
+            self._keep(name, status, (found, no_label))
             if self._statuses.get(name) is status:
                 yield from writing_tasks(self._task_file(name), self._journal.end(name), found)
         finally:
@@ -191,18 +197,18 @@ class JobArchive:
             end = self._journal.end(name)
             over = status.ended is not None
             found = (yield from reading_tasks(self._task_file(name), end)) if over else None
-            if found is not None:
-                request = self.request(name)
-            else:
+            if found is None:
                 history, job = yield from self.folding(name)
-                found, request = (yield from _task_list(job)), history.request
+                # A job that is held may be so for what its own code does: none of it is called.
+                label = None if status.state == "held" else self._labels(history.request)
+                found = yield from _task_list(job, label)
                 if over and len(found.tasks) <= MAX_KEPT:
                     yield from writing_tasks(self._task_file(name), end, found)
-            # A job that is held may be so for what its own code does: none of it is called.
-            label = no_label if status.state == "held" else self._labels(request)
+                kept = found, no_label
+            else:
+                kept = found, no_label if found.labelled else self._labels(self.request(name)) or no_label
         finally:
             self._reading.discard(name)
-        kept = found, label
         self._keep(name, status, kept)
         return kept
 
@@ -360,27 +366,31 @@ class JobArchive:
             return
 
 
-def _task_list(job: Job) -> Steps[TaskList]:
-    """The tasks of a job that is not being run."""
+def _task_list(job: Job, label: Labels | None) -> Steps[TaskList]:
+    """The tasks of a job that is not being run.
+
+    :param label: what a task is known by; None: that cannot be asked.
+    """
     tasks: list[TaskStatus] = []
     again: list[int] = []
     for index, view in enumerate(job.tasks_from(0)):
-        tasks.append(task_status(view, running=False))
+        tasks.append(task_status(view, running=False, label=None if label is None else label(view.task)))
         if view.state is not TaskState.DONE and job.has_result(view.task):
             again.append(view.task)
         if index % STEP == 0:
             yield
-    return TaskList(tasks, job.settled, frozenset(again))
+    return TaskList(tasks, job.settled, frozenset(again), label is not None)
 
 
-def task_status(view: TaskView, *, running: bool) -> TaskStatus:
+def task_status(view: TaskView, *, running: bool, label: str | None = None) -> TaskStatus:
     """One task of a job.
 
     :param running: whether the job is being run; else nothing of it is active.
+    :param label: what it is known by.
     """
     state = view.state if running or view.state is not TaskState.ACTIVE else TaskState.WAITING
     error, waits = view.error or None, view.waits or None
-    return TaskStatus(view.task, state.value, view.attempts, error, waits=waits, stage=view.stage)
+    return TaskStatus(view.task, state.value, view.attempts, error, label, waits, stage=view.stage)
 
 
 def _at_rest(stages: tuple[StageStatus, ...]) -> tuple[StageStatus, ...]:
@@ -389,83 +399,6 @@ def _at_rest(stages: tuple[StageStatus, ...]) -> tuple[StageStatus, ...]:
         msgspec.structs.replace(one, state="waiting", waiting=one.waiting + one.active, active=0) if one.active else one
         for one in stages
     )
-
-
-def no_label(_task: int) -> None:
-    """What tasks are known by that have numbers only."""
-
-
-def page_of(
-    tasks: Iterable[TaskStatus | None], limit: int, state: str | None, label: Labels = no_label
-) -> Steps[TaskPage]:
-    """The first of these tasks, which are in the order of their numbers.
-
-    :param tasks: None in place of one that is left out.
-    :param limit: how many at most.
-    :param state: leave out those in another.
-    :param label: what a task is known by.
-    """
-    page: list[TaskStatus] = []
-    for index, task in enumerate(tasks):
-        if task is not None and (state is None or task.state == state):
-            if len(page) >= limit:
-                return TaskPage(page, task.task)
-            called = label(task.task)
-            page.append(task if called is None else msgspec.structs.replace(task, label=called))
-        if index % STEP == 0:
-            yield
-    return TaskPage(page)
-
-
-def as_settled(task: TaskStatus, *, has_result: bool) -> TaskStatus | None:
-    """A task that has been settled, as it counts: done if it has a result, be it that it runs again for its messages;
-    None: it is tried again, and is settled once more.
-    """
-    if task.state in _SETTLED:
-        return task
-    return msgspec.structs.replace(task, state=TaskState.DONE.value, error=None, waits=None) if has_result else None
-
-
-def settled_last(settled: Sequence[int], after: int, *, now: int) -> list[int | None]:
-    """A page of the numbers of tasks that were settled; None in place of one that was settled once more later.
-
-    :param after: how many were settled before them.
-    :param now: how many tasks are settled: where no more were listed, none was so twice.
-    """
-    page: list[int | None] = list(settled[after : after + MAX_PAGE])
-    if len(settled) > now:
-        later = set(page).intersection(islice(settled, after + MAX_PAGE, None))
-        for place in range(len(page) - 1, -1, -1):
-            number = page[place]
-            if number in later:
-                page[place] = None
-            later.add(number)
-    return page
-
-
-def settled_page(
-    slots: Iterable[TaskStatus | None], after: int, count: Callable[[], int], label: Labels, *, over: bool
-) -> Steps[tuple[SettledPage, list[int]]]:
-    """These tasks, which were settled one after the other, each with its place among all that were.
-
-    :param slots: as :func:`as_settled` has them.
-    :param after: how many were settled before them.
-    :param count: how many are settled in all, by now.
-    :param label: what a task is known by.
-    :param over: whether no more will be.
-    """
-    found: list[TaskStatus] = []
-    places: list[int] = []
-    end = after
-    for task in slots:
-        if task is not None:
-            called = label(task.task)
-            found.append(task if called is None else msgspec.structs.replace(task, label=called))
-            places.append(end)
-        end += 1
-        if end % STEP == 0:
-            yield
-    return SettledPage(found, end, over=over and end >= count()), places
 
 
 def _damage(name: str, error: Exception) -> ServiceError:

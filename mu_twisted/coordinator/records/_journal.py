@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from twisted.internet.base import DelayedCall
@@ -25,7 +24,7 @@ from twisted.logger import Logger
 from mu_twisted.base import MuError
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.base.steps import Steps, uncollected
-from mu_twisted.storage import CountFile, boot_id, read_count
+from mu_twisted.storage import JOB_NAMES, LAST_RECORD, CountFile, boot_id, count_path, opened, read_count
 from mu_twisted.transport import ReactorTime
 
 _SCHEMA = 1
@@ -40,14 +39,6 @@ CREATE TABLE IF NOT EXISTS journal (identity TEXT NOT NULL);
 """
 _LAST = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
 """The number of the last record that there ever was: those of jobs that were removed count."""
-_JOBS = """
-WITH RECURSIVE names (job) AS (
-    SELECT MIN(job) FROM events
-    UNION ALL SELECT (SELECT MIN(job) FROM events WHERE job > names.job) FROM names WHERE job IS NOT NULL
-)
-SELECT job FROM names WHERE job IS NOT NULL ORDER BY (SELECT MIN(number) FROM events WHERE events.job = names.job)
-"""
-"""Looks at two entries of the index for each job, and not at all rows, as GROUP BY would."""
 _CHECKPOINT = 1000
 """Pages of 4 KiB in the write-ahead log after which SQLite moves them into the database."""
 SETTLE = 1.0
@@ -154,7 +145,7 @@ class Journal:
 
     def jobs(self) -> list[str]:
         """The names of all jobs on record, the oldest first."""
-        rows = self._read(_JOBS)
+        rows = self._read(JOB_NAMES)
         return [job for (job,) in rows]
 
     def __contains__(self, job: str) -> bool:
@@ -232,7 +223,7 @@ class Journal:
         :raises JournalError: it is damaged.
         """
         self.flush()
-        ((record,),) = self._read("SELECT record FROM events WHERE job = ? ORDER BY number DESC LIMIT 1", job)
+        ((_, record),) = self._read(LAST_RECORD, job)
         return self._decoded(job, record)
 
     def removing(self, job: str) -> Steps[None]:
@@ -272,6 +263,8 @@ class Journal:
             self._retry = None
         self._checkpoint()
         self._database.close()
+        if self.fault is None:
+            self._count.journal_closed(self._path)
         self._count.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -297,7 +290,7 @@ class Journal:
             return
         if has_log:
             self._match_log(log)
-        with closing(_opened(path, "mode=ro" if has_log else "immutable=1")) as database:
+        with closing(opened(path, "mode=ro" if has_log else "immutable=1")) as database:
             (schema,) = database.execute("PRAGMA user_version").fetchone()
             if schema > _SCHEMA:
                 raise JournalError(f"the journal {path} was made by a newer mu: use that, or another --state-dir")
@@ -331,7 +324,7 @@ class Journal:
         if count is None:
             return
         try:
-            with closing(_opened(self._path, "immutable=1")) as database:  # as if there was no log
+            with closing(opened(self._path, "immutable=1")) as database:  # as if there was no log
                 _, identity = _come_to(database)
         except sqlite3.Error:
             return  # logged in what follows
@@ -343,7 +336,7 @@ class Journal:
 
     @property
     def _count_path(self) -> Path:
-        return self._path.with_name(f"{self._path.stem}.count")
+        return count_path(self._path)
 
     def _counted(self) -> int:
         count = read_count(self._count_path)
@@ -490,10 +483,6 @@ def _selecting(containing: Sequence[str]) -> str:
     if not containing:
         return query
     return f"{query} AND ({' OR '.join(['instr(record, ?)'] * len(containing))})"
-
-
-def _opened(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None)
 
 
 def _come_to(database: sqlite3.Connection) -> tuple[int, str | None]:
