@@ -19,7 +19,7 @@ from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import ProgressLine, print_note
 from mu_twisted.client import NotServed, UsageError
 from mu_twisted.client.map_backend import MapBackend
-from mu_twisted.client.map_job import MapJob
+from mu_twisted.client.map_job import MapJob, checked_job, function_options, ready_job
 from mu_twisted.client.map_request import MapPlace, MapRequest
 from mu_twisted.pipelines import LISTS, load_pipeline, shown_input
 
@@ -147,26 +147,25 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--unordered goes with --out -")
     line = ProgressLine()
     place = MapPlace(options.local, options.state_dir, options.local_state_dir, options.s3_endpoint_url)
-    job = MapJob(_request(options), MapBackend(_client_options.coordinator(options), place, print_note), line.show)
-    if job.backend.here or not options.dry_run:
+    request, backend = _request(options), MapBackend(_client_options.coordinator(options), place, print_note)
+    program = function_options(request.program, request.options.get("function"), backend)
+    if backend.here or not options.dry_run:
         try:
-            job.backend.find_coordinator(must_run=options.no_wait and not options.dry_run)
+            backend.find_coordinator(must_run=options.no_wait and not options.dry_run)
         except NotServed as error:
             raise NotServed(f"--no-wait leaves the job to a coordinator, and {error}") from None
-        note_own_s3(job, options)
+        note_own_s3(backend, options)
     try:
-        job.find_inputs()
-        job.check()
+        job = checked_job(request, backend, line.show)
         _note_odd(job, line)
         if options.dry_run:
             line.clear()
-            print_plan(job, as_json=options.json)
+            print_plan(job, program, as_json=options.json)
             return 0
-        job.make_function()
-        job.upload()
+        ready = ready_job(job, program, line.show)
     finally:
         line.clear()
-    return execute(job, options)
+    return execute(ready, options)
 
 
 def _note_odd(job: MapJob, line: ProgressLine) -> None:

@@ -12,33 +12,35 @@ from mu_twisted.cli._output import OutputLost
 from mu_twisted.cli._tee import follow, teed
 from mu_twisted.cli._wait import INTERRUPTED, print_note, wait_and_report
 from mu_twisted.client import Coordinator, UnixTransport, free_or_served, handed_over
-from mu_twisted.client.map_job import MapJob
+from mu_twisted.client.map_backend import MapBackend
+from mu_twisted.client.map_job import MapJob, ReadyMapJob
 from mu_twisted.daemons import StateDirectory, default_state_dir
 
 
-def execute(job: MapJob, options: argparse.Namespace) -> int:
-    """Hand the job over or run it here, print results, report.
+def execute(ready: ReadyMapJob, options: argparse.Namespace) -> int:
+    """Hand a job over or run it here, print results, report.
 
     :param options: those of the command.
     :returns: the exit status; where the job runs here, the process exits with its own.
     :raises MuError: it cannot be handed over, or its results cannot be had.
     """
-    coordinator = job.backend.coordinator
-    body = {**job.body, "tee": True} if options.tee else job.body
-    taken = handed_over(coordinator, body) if job.backend.found is not None else None
+    backend = ready.job.backend
+    coordinator = backend.coordinator
+    body = {**ready.body, "tee": True} if options.tee else ready.body
+    taken = handed_over(coordinator, body) if backend.found is not None else None
     while taken is None:
         state, found = free_or_served(coordinator, options.state_dir or default_state_dir())
         if state is not None:
-            return _run_here(job, options, state)
-        job.backend.check(found)
-        note_own_s3(job, options)
+            return _run_here(ready, options, state)
+        backend.check(found)
+        note_own_s3(backend, options)
         taken = handed_over(coordinator, body)
-    return _follow(job, options, taken)
+    return _follow(ready.job, options, taken)
 
 
-def note_own_s3(job: MapJob, options: argparse.Namespace) -> None:
+def note_own_s3(backend: MapBackend, options: argparse.Namespace) -> None:
     """Tell the user that workers of a coordinator which runs do not use the S3 that was typed."""
-    found = job.backend.found
+    found = backend.found
     if found is not None and "s3-endpoint-url" in options.typed:
         print_note(
             f"note: the coordinator that runs (process {found['pid']}) has options of its own: --s3-endpoint-url="
@@ -46,10 +48,11 @@ def note_own_s3(job: MapJob, options: argparse.Namespace) -> None:
         )
 
 
-def _run_here(job: MapJob, options: argparse.Namespace, state: StateDirectory) -> int:
+def _run_here(ready: ReadyMapJob, options: argparse.Namespace, state: StateDirectory) -> int:
     """As ``mu run`` does; the process exits with the job's status."""
     from mu_twisted.daemons.run import run_map
 
+    job = ready.job
     local = job.backend.local
     if local:
         job.backend.cloud()  # so that the stack runs
@@ -62,7 +65,7 @@ def _run_here(job: MapJob, options: argparse.Namespace, state: StateDirectory) -
     words += [f"--{key}" for key, value in (("local", local), ("json", options.json), ("tee", options.tee)) if value]
     tee = partial(follow, job.backend.coordinator) if options.tee else None
     printer = _printer(job, options)
-    run_map([*words, "map", *job.words], options.configured, job.inputs, options.name, printer, state, tee)
+    run_map([*words, "map", *ready.words], options.configured, job.inputs, options.name, printer, state, tee)
     return 0
 
 

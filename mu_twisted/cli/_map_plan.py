@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mu_twisted.aws import AwsControl, price_in
@@ -13,16 +13,19 @@ from mu_twisted.pipelines import shown_input
 from mu_twisted.pipelines.map import command_shown, output_key
 
 
-def print_plan(job: MapJob, *, as_json: bool) -> None:
-    """Print the plan of a job that was checked."""
-    rows = _rows(job)
+def print_plan(job: MapJob, program: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the plan of a job.
+
+    :param program: what its function would be made of, as :func:`mu_twisted.client.map_job.function_options` has it.
+    """
+    rows = _rows(job, program)
     if as_json:
         print(json.dumps({key.replace(" ", "_"): value for key, value in rows}))
     else:
         print(_format.listing("would run", [(key, shown_input(value)) for key, value in rows]))
 
 
-def _rows(job: MapJob) -> list[tuple[str, str]]:
+def _rows(job: MapJob, program: Mapping[str, Any]) -> list[tuple[str, str]]:
     settings = job.settings
     inputs, tasks = settings["inputs"], settings["tasks"]
     workers = min(tasks, settings["max-workers"] or tasks) + settings["overprovision"]
@@ -38,19 +41,19 @@ def _rows(job: MapJob) -> list[tuple[str, str]]:
     rows.append(("first", command_shown(settings, 0)))
     if len(inputs) > 1:
         rows.append(("last", command_shown(settings, len(inputs) - 1)))
-    program = job.program["program"]
-    function = str(settings["function"]) if program is None else f"a function of {program}"
+    path = program["program"]
+    function = str(settings["function"]) if path is None else f"a function of {path}"
     rows.append(("tasks", f"{tasks}, on {counted(workers, 'worker')} of {function}"))
-    rows.append(("at most", _cost(job, tasks)))
+    rows.append(("at most", _cost(job, program, tasks)))
     return rows
 
 
-def _cost(job: MapJob, tasks: int) -> str:
+def _cost(job: MapJob, program: Mapping[str, Any], tasks: int) -> str:
     """What the job may cost at most: each attempt a launch of its own that lasts as long as it may."""
     settings = job.settings
     region = settings["regions"][0]
     try:
-        function = _function(job, region)
+        function = _function(job, program, region)
     except MuError as error:
         return f"not known: {error}"
     price = price_in(region, function.architecture)
@@ -66,7 +69,7 @@ def _cost(job: MapJob, tasks: int) -> str:
     )
 
 
-def _function(job: MapJob, region: str) -> Any:
+def _function(job: MapJob, program: Mapping[str, Any], region: str) -> Any:
     """The settings of the function that the job has, or would have.
 
     :raises MuError: Lambda does not say, or it could not be made.
@@ -75,8 +78,8 @@ def _function(job: MapJob, region: str) -> Any:
 
     cloud = job.backend.cloud()
     clients = cloud.clients(region)
-    if job.program["program"] is not None:
-        return spec_of(job.program, job.backend.local, os.environ)
+    if program["program"] is not None:
+        return spec_of(program, job.backend.local, os.environ)
     return AwsControl(clients).function_settings(job.settings["function"])
 
 

@@ -162,7 +162,7 @@ class Client:
         :raises UsageError: what is asked for makes no sense; one line that says why.
         :raises mu_twisted.base.MuError: inputs cannot be had, or the job cannot be taken.
         """
-        from mu_twisted.client.map_job import MapJob
+        from mu_twisted.client.map_job import checked_job, function_options, ready_job
 
         known = {"program": program, "function": function, "bucket": bucket, "memory": memory, "retries": retries}
         given = {**known, "task-timeout": timeout, "max-workers": workers, **options}
@@ -177,12 +177,10 @@ class Client:
         if graph is not None:
             return graph.add(request, stages, one_by_one=one_by_one)
         _all_done(before)
-        job = MapJob(request, self._backend(), lambda _: None)
-        job.find_inputs()
-        job.check()
-        job.make_function()
-        job.upload()
-        return self._submit(job.body, job.named)
+        backend = self._backend()
+        made_of = function_options(request.program, request.options.get("function"), backend)
+        job = checked_job(request, backend)
+        return self._submit(ready_job(job, made_of).body, job.named)
 
     def graph(
         self,

@@ -127,7 +127,7 @@ class GraphHandle(JobHandle):
         :raises UsageError: that makes no sense.
         :raises MuError: its inputs cannot be had.
         """
-        from mu_twisted.client.map_job import MapJob
+        from mu_twisted.client.map_job import checked_job
         from mu_twisted.jobs import STAGE_NAME, STAGE_NAME_RULE
 
         if self._ended:
@@ -140,14 +140,12 @@ class GraphHandle(JobHandle):
         common = {"bucket": self._options.get("bucket")}
         own = {key: value for key, value in request.options.items() if key in STAGE_OPTIONS}
         request = replace(request, options={**common, **own}, program={})
-        job = MapJob(request, self._backend(), lambda _: None, self._options.get("regions"))
         found = None
         if before and not (request.inputs or request.each or request.values or request.range):
             if len(before) > 1:
                 raise UsageError("after: the inputs are the outputs of one stage; after several, say what they are")
             found = before[0].output_list()
-        job.find_inputs(found)
-        job.check()
+        job = checked_job(request, self._backend(), found=found, regions=self._options.get("regions"))
         count = len(job.settings["inputs"])
         other = next((one for one in before if one_by_one and one.inputs != count), None)
         if other is not None:

@@ -107,7 +107,7 @@ def test_every_option_of_a_job_that_is_a_name_or_a_path_refuses_an_empty_text(pi
 @pytest.mark.parametrize("option", ["out", "bucket", "program", "requirements", "function"])
 def test_the_python_client_refuses_an_empty_text(option: str, tmp_path: Any) -> None:
     from mu_twisted.client.map_backend import MapBackend
-    from mu_twisted.client.map_job import MapJob
+    from mu_twisted.client.map_job import checked_job, function_options
     from mu_twisted.client.map_request import MapRequest
 
     client = connect(state_dir=tmp_path)
@@ -117,9 +117,9 @@ def test_the_python_client_refuses_an_empty_text(option: str, tmp_path: Any) -> 
     )
 
     def ask() -> None:
-        job = MapJob(request, MapBackend(client.coordinator, client._place, print), print)
-        job.find_inputs()
-        job.check()
+        backend = MapBackend(client.coordinator, client._place, print)
+        function_options(request.program, request.options.get("function"), backend)
+        checked_job(request, backend, print)
 
     with pytest.raises(ClientUsageError, match="expected (a value|s3://BUCKET/KEY, .*), got ''"):
         ask()
