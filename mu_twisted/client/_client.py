@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mu_twisted.client._address import coordinator_at
+from mu_twisted.client._arguments import checked
 from mu_twisted.client._control import Coordinator
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._graph import GraphHandle, graph_under_way
@@ -35,6 +36,7 @@ Option = str | int | float | bool | None
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
+@checked
 def connect(
     *,
     local: bool | None = None,
@@ -123,6 +125,7 @@ class Client:
             idle = self._is_idle()
             own.close(END_TIME if idle else 0.0)
 
+    @checked
     def map(
         self,
         command: str | Sequence[str],
@@ -182,6 +185,7 @@ class Client:
         job = checked_job(request, backend)
         return self._submit(ready_job(job, made_of).body, job.named)
 
+    @checked
     def graph(
         self,
         name: str | None = None,
@@ -216,6 +220,7 @@ class Client:
             self.coordinator, name, job_options, program_options, self._backend, lambda body: self._submit(body, None)
         )
 
+    @checked
     def run(
         self,
         pipeline: str,
@@ -244,6 +249,7 @@ class Client:
         body["words"] += [*self._pipeline_words(pipeline), *words]
         return self._submit(body if name is None else {**body, "name": name}, None)
 
+    @checked
     def executor(
         self,
         workers: int = 100,
@@ -273,7 +279,7 @@ class Client:
         from mu_twisted.client._call_backend import ClientCalls, call_function
         from mu_twisted.client.executor import CallExecutor
 
-        if not isinstance(workers, int) or workers < 1:
+        if workers < 1:
             raise UsageError(f"workers: expected a number of at least 1, got {workers!r}")
         given, regions = self._made_by({"memory": memory, **options})
         settled = {name: each.value for name, each in _settings("map", self._profile).chosen(()).items()}
@@ -291,6 +297,7 @@ class Client:
         """All jobs on record, the oldest first."""
         return [JobHandle(self.coordinator, job["job"]) for job in self.coordinator.get("jobs")["jobs"]]
 
+    @checked
     def job(self, name: str) -> JobHandle:
         """One job on record.
 
@@ -466,11 +473,7 @@ _DAEMON = frozenset(
 
 
 def _jobs(after: JobHandle | Sequence[JobHandle] | None) -> list[JobHandle]:
-    found: list[Any] = list(after) if isinstance(after, list | tuple) else [] if after is None else [after]
-    for job in found:
-        if not isinstance(job, JobHandle):
-            raise UsageError(f"after: expected a job, or several, got {job!r:.100}, {type(job).__name__}")
-    return found
+    return [] if after is None else [after] if isinstance(after, JobHandle) else list(after)
 
 
 def _all_done(jobs: Sequence[JobHandle]) -> None:

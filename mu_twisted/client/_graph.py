@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from mu_twisted.client._arguments import checked
 from mu_twisted.client._control import Coordinator
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._job_handle import JobHandle, job_status
@@ -133,7 +134,7 @@ class GraphHandle(JobHandle):
         if self._ended:
             raise UsageError("the graph has had its block: it takes no more stages")
         name = request.name
-        if name is not None and (not isinstance(name, str) or STAGE_NAME.fullmatch(name) is None):
+        if name is not None and STAGE_NAME.fullmatch(name) is None:
             raise UsageError(f"name: {STAGE_NAME_RULE}; got {name!r:.60}")
         if one_by_one and not before:
             raise UsageError("each=True: say with after=STAGE what each input comes after")
@@ -269,6 +270,7 @@ class StageHandle(JobHandle):
         waiting, error = mine.waiting + mine.blocked, whole.error if mine.failed else None
         return replaced(whole, state=state, waiting=waiting, error=error, stages=(mine,), **counts)
 
+    @checked
     def wait(self, timeout: float | None = None) -> "JobStatus":
         """Wait until all its tasks are done or have failed.
 
@@ -285,6 +287,7 @@ class StageHandle(JobHandle):
             ) from None
         return self.status()
 
+    @checked
     def output(self, task: int | str, *, attempt: int | None = None) -> bytes:
         """As :meth:`JobHandle.output`; an input is one of this stage, a number that of a task of the job."""
         if isinstance(task, str):

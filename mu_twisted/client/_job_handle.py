@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mu_twisted.base.json_types import Json, JsonObject
+from mu_twisted.client._arguments import checked
 from mu_twisted.client._control import Coordinator
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._handover import ReconnectingClient
@@ -79,6 +80,7 @@ class JobHandle:
         """Where it stands: ``state``, ``tasks``, ``done``, ``failed``, ``error`` and more."""
         return job_status(self._coordinator.get("jobs", self.name))
 
+    @checked
     def wait(self, timeout: float | None = None) -> "JobStatus":
         """Wait until it is over; a job with failed tasks raises nothing.
 
@@ -104,6 +106,7 @@ class JobHandle:
             for task in tasks:
                 yield from self._results(task)
 
+    @checked
     def output(self, task: int | str, *, attempt: int | None = None) -> bytes:
         """What the programs of one task have printed, of each run the last 64 KiB; see ``mu output``.
 

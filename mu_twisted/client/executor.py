@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from mu_twisted.base import MuError
+from mu_twisted.client._arguments import checked
 from mu_twisted.client._call_store import CallBucket, CallStore, FunctionCall
 from mu_twisted.client._control import Coordinator, RequestRefused
 from mu_twisted.client._handover import COMEBACK, ReconnectingClient
@@ -116,6 +117,7 @@ class CallExecutor(Executor):
             self._changed.notify_all()
         return future
 
+    @checked
     def map(
         self,
         fn: Callable[..., T],

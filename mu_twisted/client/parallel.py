@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from mu_twisted.client._arguments import checked
 from mu_twisted.client.executor import CallExecutor
 
 
+@checked
 def register_joblib(executor: CallExecutor, name: str = "mu") -> None:
     """Have ``joblib.parallel_config(backend="mu", n_jobs=-1)`` run calls on workers, whose function has joblib in it.
 

