@@ -11,7 +11,7 @@
 # make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run, and the targets missed; PARTS="relay links" for some of them
-# make screenshots  pictures of the dashboard, light and dark, in build/screenshots
+# make screenshots  pictures of the dashboard and a report, light and dark, in build/screenshots
 # make compare one task by GNU parallel, Lithops and mu: lines and seconds (docs/comparison.md)
 # make wheels  the source distribution and manylinux wheels, in dist/
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.

@@ -27,6 +27,7 @@ from mu_twisted.jobs._records import (
     TaskFailed,
     TasksFailed,
 )
+from mu_twisted.wire.byte_counts import KINDS
 
 MAX_ATTEMPTS = 400_000
 """Attempts whose times are kept of one job, the first ones."""
@@ -49,6 +50,7 @@ class AttemptTimes:
 
     :ivar begin: seconds since the job was submitted, as ``end``; that is negative while it runs.
     :ivar outcome: an index of :data:`OUTCOMES`.
+    :ivar moved: bytes that it has moved, by kind; -1: its worker has not said so.
     """
 
     task: "array[int]" = field(default_factory=lambda: array("q"))
@@ -56,6 +58,12 @@ class AttemptTimes:
     begin: "array[float]" = field(default_factory=lambda: array("d"))
     end: "array[float]" = field(default_factory=lambda: array("d"))
     outcome: "array[int]" = field(default_factory=lambda: array("b"))
+    moved: "dict[str, array[int]]" = field(default_factory=lambda: {kind: array("q") for kind in KINDS})
+
+    def bytes_of(self, place: int) -> dict[str, int] | None:
+        """The bytes that an attempt has moved, by kind; None: its worker has not said so, or it runs."""
+        found = {kind: counts[place] for kind, counts in self.moved.items()}
+        return None if min(found.values()) < 0 else found
 
 
 @dataclass
@@ -143,11 +151,14 @@ class JobTimeline:
         self._done: set[int] = set()
         self._graph: tuple[Lineage, Precedence] | None = None
 
-    def apply(self, record: JobRecord, at: float, used: float | None = None) -> None:
+    def apply(
+        self, record: JobRecord, at: float, used: float | None = None, moved: Mapping[str, int] | None = None
+    ) -> None:
         """Apply the next record.
 
         :param at: when it was made. One that goes back counts as the time before: clocks are set.
         :param used: seconds for which workers had run by then, if that is known.
+        :param moved: bytes that the attempt which it ends has moved, by kind, if that is known.
         """
         now = self.last = max(self.last, at - self.begun)
         if used is not None:
@@ -159,7 +170,7 @@ class JobTimeline:
             case Assigned():
                 self._begin(record, now)
             case AttemptEnded():
-                self._end(record.task, record.attempt, _INDEX[record.outcome.value], now)
+                self._end(record.task, record.attempt, _INDEX[record.outcome.value], now, moved)
             case ResultReached(task=task):
                 self._settle((task,), now, done=True)
             case ResultStands(tasks=tasks):
@@ -264,13 +275,18 @@ class JobTimeline:
         attempts.begin.append(now)
         attempts.end.append(-1.0)
         attempts.outcome.append(0)
+        for counts in attempts.moved.values():
+            counts.append(-1)
 
-    def _end(self, task: int, attempt: int, outcome: int, now: float) -> None:
+    def _end(self, task: int, attempt: int, outcome: int, now: float, moved: Mapping[str, int] | None = None) -> None:
         self.series.add(now, active=-1)
         index = self._open.pop((task, attempt), None)
         if index is not None:
             self.attempts.end[index] = now
             self.attempts.outcome[index] = outcome
+            if moved:
+                for kind, counts in self.attempts.moved.items():
+                    counts[index] = moved.get(kind, 0)
             if outcome == _INDEX["done"]:
                 self._won[task] = index
 

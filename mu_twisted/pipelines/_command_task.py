@@ -28,10 +28,13 @@ def file_name(key: str, prefix: str) -> str:
 async def fetch_run_store(w: Worker, command: str, fetched: Transfer | None, stored: Transfer | None) -> None:
     """Do it, with the worker's variable ``bucket`` set where an object is in another than the job's."""
     if fetched is not None:
+        w.extra = "fetching"
         await _use_bucket(w, fetched)
         await w.retrieve(fetched.key, fetched.file)
+    w.extra = "running"
     await w.run(command)
     if stored is not None:
+        w.extra = "storing"
         await _use_bucket(w, stored)
         await w.upload(stored.key, stored.file)
 

@@ -51,12 +51,16 @@ async def do_call(w: Worker) -> None:
     command = f"./{RUNNER} {_DIRECTORY} {int(result != NOWHERE)}"
     if where == STORED:
         key, digest = call.split(" ")
+        w.extra = "fetching"
         await w.retrieve(key, f"{_DIRECTORY}/call")
+        w.extra = "running"
         await w.run(f"{command} {digest}")
     else:
+        w.extra = "running"
         await w.run(f"{command} <<'.'\n{call}\n.\n")
     answer = await w.run(f"cat {_DIRECTORY}/answer")
     if answer.output.startswith(STORED):
+        w.extra = "storing"
         await w.upload(result, f"{_DIRECTORY}/result")
 
 

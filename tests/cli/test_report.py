@@ -127,6 +127,24 @@ def test_a_job_that_runs_and_one_that_is_over_are_told_with_their_path(world: Me
     assert set(numbers) == {"0"}, numbers
 
 
+def test_tables_have_a_column_for_each_kind_of_bytes_that_was_moved(world: MemoryCoordinator) -> None:
+    job = hostile_job(world)
+    status, timeline, failures = seen(world, job)
+    assert "From S3" not in page(status, timeline, failures)
+    place = timeline["slowest"][0]
+    timeline["bytes"] = {str(place): {"retrieved": 12_345_678, "uploaded": 0, "sent": 0, "received": 3}}
+    timeline["stages"][0]["bytes"] = {"retrieved": 0, "uploaded": 45_678, "sent": 0, "received": 0}
+    text = page(status, timeline, failures)
+    slowest = text[text.index("The slowest attempts") :]
+    heads = [cell.rpartition(">")[2] for cell in slowest[: slowest.index("</thead>")].split("</th>")[:-1]]
+    assert heads == ["Task", "Attempt, from 0", "Ended", "Began at", "Took", "From S3", "From tasks"]
+    rows = [row.split("</td>")[-3:-1] for row in slowest.split("<tr>")[2:]]
+    ends = [[cell.rpartition(">")[2] for cell in row] for row in rows]
+    assert ends == [["12.3 MB", "3 bytes"], ["-", "-"]]
+    stages = text[text.index("<h2>Stages</h2>") : text.index("The slowest attempts")]
+    assert ("To S3" in stages, "45.7 kB" in stages, "From S3" in stages) == (True, True, False)
+
+
 def test_a_job_of_which_nothing_began_has_a_report(world: MemoryCoordinator) -> None:
     job, _, failures = seen(world, world.submit("-n", "4"))
     assert "<h1>" in page(job, None, failures)

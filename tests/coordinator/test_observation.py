@@ -10,6 +10,7 @@ from mu_twisted.coordinator import EventQuery
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.statuses import ServiceError, UnknownJob
+from mu_twisted.wire.byte_counts import ByteCounts
 
 
 class Runs(CommandListState):
@@ -56,6 +57,26 @@ def test_a_timeline_is_read_once_and_goes_on_from_there_also_after_a_restart(wor
     last = of(world, world.jobs.observation.timeline(job))
     assert last.over
     assert last.states[0].states[0][0] == 2.0
+
+
+def test_a_timeline_says_what_slow_attempts_and_stages_have_moved_running_ones_too(world: MemoryCoordinator) -> None:
+    names = ["split", "split", "join"]
+    world.pipeline = Pipeline(
+        name="p", summary="", first=world.pipeline.first, stage=lambda _, task: names[task], after=lambda *_: ()
+    )
+    job = world.submit("-n", "3", "--retries", "0")
+    workers = [world.worker(job, f"0-{number}") for number in range(3)]
+    workers[0].says(ByteCounts(retrieved=5, sent=2).encode(), b"OK:ECHO(hi)")
+    workers[1].says(b"OK:ECHO(hi)")
+    workers[2].says(ByteCounts(received=9).encode())
+    line = of(world, world.jobs.observation.timeline(job))
+    moved = {line.attempts.task[place]: counts for place, counts in line.bytes.items()}
+    assert moved == {
+        0: {"retrieved": 5, "uploaded": 0, "sent": 2, "received": 0},
+        2: {"retrieved": 0, "uploaded": 0, "sent": 0, "received": 9},
+    }
+    stages = {stage.name: stage.bytes for stage in line.stages}
+    assert stages == {"split": moved[0], "join": None}
 
 
 def test_failures_are_grouped_by_reason_the_most_frequent_first(world: MemoryCoordinator) -> None:

@@ -27,6 +27,9 @@ def test_a_name_has_no_brackets_around_it(text: str, name: str) -> None:
 def test_states_that_differ_in_nothing_but_brackets_are_one() -> None:
     line = {"states": [(5.0, "1:(a)"), (6.0, "1:((a))"), (7.0, "1:((b) (#1))")]}
     assert shifted(line, 100.0) == [(100.0, "a"), (102.0, "b, step 1")]
+    ended = {"states": [*line["states"], (9.0, "1:(terminal state)")], "end": 9.0}
+    assert shifted(ended, 100.0) == shifted(line, 100.0)
+    assert shifted({"states": [(5.0, "1:(ERROR: no)")], "end": 5.0}, 100.0) == [(100.0, "ERROR: no")]
 
 
 def test_where_the_earliest_are_not_kept_the_others_are_at_their_time_all_the_same() -> None:

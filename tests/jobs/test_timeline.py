@@ -53,6 +53,15 @@ def begun(*tasks: int) -> list[JobRecord]:
     return [Assigned(task, 0, None, False) for task in tasks]
 
 
+def test_an_attempt_has_moved_what_its_worker_has_counted() -> None:
+    line = JobTimeline(submitted(3), 50.0)
+    run(line, (1.0, begun(0, 1, 2)))
+    counts = {"retrieved": 1 << 40, "uploaded": 7, "sent": 0, "received": 0}
+    line.apply(done(1)[0], 52.0, None, counts)
+    line.apply(done(2)[0], 53.0, None, None)
+    assert [line.attempts.bytes_of(place) for place in range(3)] == [None, counts, None]
+
+
 def total(line: JobTimeline) -> list[int]:
     """Tasks done and failed, attempts under way, launches."""
     return [sum(column) for column in zip(*line.series.spans.values(), strict=True)]

@@ -15,6 +15,8 @@ import pytest
 from control_server import Loop
 from live_coordinator import LiveCoordinator
 
+from mu_twisted.wire.byte_counts import ByteCounts
+
 TIMEOUT = 180.0
 """Seconds after which what should be seen is taken for missing."""
 BIG = 10_000
@@ -156,6 +158,7 @@ def test_a_job_is_followed_its_failures_shown_retried_and_cancelled(page: Page, 
     workers = [coordinator.come(job, f"0-{number}") for number in range(6)]
     page.shows("aaaaaa")
     page.sees("6", ".facts")
+    coordinator.loop.do(workers[0].says, ByteCounts(uploaded=1_234_567).encode())
     coordinator.end(workers[0])
     coordinator.end(workers[1], 3, b"reading part 1\n<script>alert(1)</script> cannot open it\n")
     coordinator.end(workers[2], 3, b"reading part 2\n<script>alert(1)</script> cannot open it\n")
@@ -168,6 +171,9 @@ def test_a_job_is_followed_its_failures_shown_retried_and_cancelled(page: Page, 
     page.shows("dffddd")
     page.sees("failed", "h1 .chip")
     page.sees("Timeline")
+    page.sees("To S3", "table.slow thead")
+    page.sees("1.2 MB", "table.slow tbody")
+    assert "From S3" not in page.run("return document.querySelector('table.slow').textContent")
     for scheme in ("light", "dark"):
         colours(page, scheme)
         assert page.violations() == []

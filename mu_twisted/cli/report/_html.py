@@ -1,7 +1,7 @@
 """A job becomes one page of HTML here, which loads nothing and runs no script. All text in it is a stranger's."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -14,6 +14,8 @@ from mu_twisted.wording import called, how_long
 
 MAX_TABLE = 30
 """Lines of a table."""
+BYTES = {"retrieved": "From S3", "uploaded": "To S3", "received": "From tasks", "sent": "To tasks"}
+"""The columns of what was moved, by kind."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -122,8 +124,9 @@ def _gantt(timeline: Fields) -> str:
     tasks = len(set(timeline["attempts"]["task"]))
     drawn = gantt(timeline)
     shown = drawn.count("<g>")
+    path = "those of the critical path, " if timeline["path"] else ""
     some = (
-        f"{shown} of {tasks:,} tasks: those of the critical path, those that failed, and the slowest."
+        f"{shown} of {tasks:,} tasks: {path}those that failed, and the slowest."
         if shown < tasks
         else "A row for each task, a bar for each attempt."
     )
@@ -168,8 +171,10 @@ def _stages(timeline: Fields) -> list[str]:
         ]
         for stage in stages
     ]
-    table = _table(["Stage", "Done", "Failed", "Began at", "Took"], rows[:64], numbers=4)
-    return [f"<section><h2>Stages</h2>{table}</section>"]
+    head, rows = _with_bytes(
+        ["Stage", "Done", "Failed", "Began at", "Took"], rows, [one.get("bytes") for one in stages]
+    )
+    return [f"<section><h2>Stages</h2>{_table(head, rows[:64], numbers=len(head) - 1)}</section>"]
 
 
 def _first(ranges: Sequence[str], most: int = 6) -> str:
@@ -185,7 +190,8 @@ def _span(stage: Fields) -> list[str]:
 
 def _slowest(timeline: Fields) -> str:
     attempts, rows = timeline["attempts"], []
-    for index in timeline["slowest"][:MAX_TABLE]:
+    places = timeline["slowest"][:MAX_TABLE]
+    for index in places:
         begin, end = attempts["begin"][index], attempts["end"][index]
         task = attempts["task"][index]
         label = timeline["labels"].get(str(task))
@@ -198,8 +204,21 @@ def _slowest(timeline: Fields) -> str:
                 seconds((timeline["now"] if end is None else end) - begin),
             ]
         )
-    table = _table(["Task", "Attempt, from 0", "Ended", "Began at", "Took"], rows, numbers=2)
-    return f"<section><h2>The slowest attempts</h2>{table}</section>"
+    moved = [timeline["bytes"].get(str(index)) for index in places]
+    head, rows = _with_bytes(["Task", "Attempt, from 0", "Ended", "Began at", "Took"], rows, moved)
+    return f"<section><h2>The slowest attempts</h2>{_table(head, rows, numbers=len(head) - 3)}</section>"
+
+
+def _with_bytes(
+    head: Sequence[str], rows: Sequence[Sequence[str]], moved: Sequence[Mapping[str, int] | None]
+) -> tuple[list[str], list[list[str]]]:
+    """A table with a column for each kind of bytes that one of its rows has moved.
+
+    :param moved: by each row, by kind; None: that is not known.
+    """
+    kinds = [kind for kind in BYTES if any(one and one.get(kind) for one in moved)]
+    cells = [["-" if one is None else byte_size(one.get(kind, 0)) for kind in kinds] for one in moved]
+    return [*head, *(BYTES[kind] for kind in kinds)], [[*row, *more] for row, more in zip(rows, cells, strict=True)]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) -> str:
@@ -213,7 +232,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) 
     body = "".join(
         "<tr>" + "".join(f"<td{kind(at)}>{cell}</td>" for at, cell in enumerate(row)) + "</tr>" for row in rows
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _text(text: object) -> str:

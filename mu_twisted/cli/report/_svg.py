@@ -36,6 +36,8 @@ svg { font: 11px system-ui, "Helvetica Neue", "DejaVu Sans", sans-serif; }
 .tick, .key { fill: var(--muted, #5a6372); }
 .grid { stroke: var(--line, #e3e6eb); }
 .path { stroke: var(--text, #16191f); fill: none; stroke-width: 1.5; }
+.around { stroke: var(--surface, #fff); fill: none; stroke-width: 4; opacity: .75; }
+.right { fill: var(--active, #2a7fd4); }
 .row { fill: var(--sunken, #f0f2f5); }
 .open { fill: none; stroke: var(--accent, #0b5cad); stroke-dasharray: 2 2; }
 .area { opacity: .9; }
@@ -71,9 +73,9 @@ def standalone(drawing: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """A span of time, in few characters."""
+    """A span of time, in few characters, as many digits behind the point as others of its length."""
     if value < 100:
-        return f"{value:.3g} s"
+        return f"{value:.{2 if value < 9.995 else 1}f} s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
@@ -145,7 +147,7 @@ def counts(timeline: Mapping[str, Json]) -> str:
     """How many tasks were done, failed and active over time."""
     series, tasks = timeline["series"], max(timeline["tasks"], 1)
     height, top = 180, 16
-    plot = WIDTH - 72
+    plot = WIDTH - 56 - 48
     span = max(timeline["now"], 1e-3)
     most = max([*series["active"], 1])
 
@@ -162,14 +164,17 @@ def counts(timeline: Mapping[str, Json]) -> str:
         y = top + height * (1 - share)
         parts.append(f'<line class="grid" x1="56" x2="{56 + plot}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="48" y="{y + 4:.1f}" text-anchor="end">{round(tasks * share):,}</text>')
+        active = f"{most * share:,.1f}".removesuffix(".0")
+        parts.append(f'<text class="right" x="{56 + plot + 8}" y="{y + 4:.1f}">{active}</text>')
     for at in _ticks(span):
         x = 56 + at / span * plot
         parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{top + height + 16}" text-anchor="middle">{seconds(at)}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{top + height + 16}" text-anchor="middle">{_moment(at)}</text>'
         )
     parts.append(_area(line(both, tasks), top + height, "var(--failed, #cf4a00)"))
     parts.append(_area(line(series["done"], tasks), top + height, "var(--done, #0a8f6c)"))
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line(series["active"], most))
+    parts.append(f'<polyline class="around" points="{points}"/>')
     parts.append(f'<polyline points="{points}" fill="none" stroke="var(--active, #2a7fd4)" stroke-width="1.5"/>')
     x = 56.0
     for name, colour in (
@@ -244,7 +249,11 @@ def _path(path: Sequence[Mapping[str, Json]], across: Any, middle: Mapping[int, 
             points += [f"{across(one['begin']):.1f},{y:.1f}", f"{across(one['end']):.1f},{y:.1f}"]
     if not points:
         return ""
-    return f'<polyline class="path" points="{" ".join(points)}"><title>critical path</title></polyline>'
+    along = " ".join(points)
+    return (
+        f'<polyline class="around" points="{along}"/>'
+        f'<polyline class="path" points="{along}"><title>critical path</title></polyline>'
+    )
 
 
 def _tick(x: float, y: float, text: str) -> str:
@@ -261,12 +270,17 @@ def _ticks(span: float) -> list[float]:
     return [index * step for index in range(int(span / step) + 1)][:10]
 
 
+def _moment(at: float) -> str:
+    """A time of :func:`_ticks`."""
+    return f"{at:.3g} s" if at < 100 else seconds(at)
+
+
 def _grid(span: float, plot: float, bottom: float) -> str:
     parts = []
     for at in _ticks(span):
         x = LABEL + at / span * plot
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{AXIS - 4}" y2="{bottom}"/>')
-        parts.append(_tick(x, 12, seconds(at)))
+        parts.append(_tick(x, 12, _moment(at)))
     return "".join(parts)
 
 

@@ -3,7 +3,8 @@
 Knows the journal, the states of attempts and what is kept of output; neither workers nor how anything is shown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, islice
 
@@ -111,6 +112,7 @@ class JobTimelines:
             link_count=link_count,
             states=states,
             slowest=slow[:SLOWEST],
+            bytes=_moved(line, slow[:SLOWEST], attempts),
             labels=called,
         )
 
@@ -147,7 +149,7 @@ def _applied(line: JobTimeline | None, row: Row) -> JobTimeline | None:
         return JobTimeline(record, float(row["at"]))
     if line is not None:
         used = row.get("usage")
-        line.apply(record, float(row["at"]), float(used["seconds"]) if used is not None else None)
+        line.apply(record, float(row["at"]), float(used["seconds"]) if used is not None else None, row.get("bytes"))
     return line
 
 
@@ -181,9 +183,11 @@ def _spans(line: JobTimeline, stages: Sequence[Stage]) -> Steps[list[StageSpan]]
     yield
     begins: list[float | None] = [None] * len(stages)
     ends: list[float | None] = [None] * len(stages)
+    moved: list[Counter[str]] = [Counter() for _ in stages]
     one = line.attempts
     for index, task in enumerate(one.task):
         at = place[task]
+        moved[at].update(one.bytes_of(index) or {})
         first, last = begins[at], ends[at]
         begins[at] = one.begin[index] if first is None else min(first, one.begin[index])
         ends[at] = max(last or 0.0, one.end[index], one.begin[index])
@@ -201,9 +205,22 @@ def _spans(line: JobTimeline, stages: Sequence[Stage]) -> Steps[list[StageSpan]]
                 None if begin is None else round(begin, DIGITS),
                 None if end is None else round(end, DIGITS),
                 stage.name,
+                dict(moved[at]) or None,
             )
         )
         yield
+    return found
+
+
+def _moved(line: JobTimeline, places: Iterable[int], attempts: Attempts | None) -> dict[int, dict[str, int]]:
+    """The bytes that these attempts have moved, those that run too."""
+    found = {}
+    for index in places:
+        moved = line.attempts.bytes_of(index)
+        if moved is None and attempts is not None:
+            moved = attempts.bytes_of(line.attempts.task[index], line.attempts.attempt[index])
+        if moved is not None:
+            found[index] = moved
     return found
 
 

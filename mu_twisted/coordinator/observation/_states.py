@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from itertools import pairwise
+from math import inf
 
 from mu_twisted.base import printable
 from mu_twisted.base.json_types import Json
@@ -17,10 +18,12 @@ def shifted(line: Mapping[str, Json], begin: float) -> list[tuple[float, str]]:
     """The states of an attempt by its line in the attempt file, at times from another zero.
 
     :param begin: when the attempt began.
-    :returns: those whose name is not that of the one before, the last ones.
+    :returns: those whose name is not that of the one before, the last ones, less the one in which it ended.
     :raises ValueError: it is damaged, as :class:`LookupError` and :class:`TypeError`.
     """
-    return [(round(begin + at, 3), name) for at, name in _named(line)[-MAX_STATES:]]
+    end = float(line["end"]) - _begin(line) if "end" in line else inf
+    named = [(at, name) for at, name in _named(line) if at < end or at == 0]
+    return [(round(begin + at, 3), name) for at, name in named[-MAX_STATES:]]
 
 
 def attempt_states(line: Mapping[str, Json]) -> AttemptStates:

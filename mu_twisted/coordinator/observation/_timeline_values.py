@@ -56,6 +56,7 @@ class StageSpan(msgspec.Struct, frozen=True):
     :param name: None: it has none.
     :param tasks: ranges of their numbers, ``"0-3"`` or ``"7"``.
     :param begin: of the first attempt, None: there is none; ``end`` of the last one.
+    :param bytes: that its attempts have moved, by kind; None: no worker has said so.
     """
 
     tasks: Sequence[str]
@@ -65,6 +66,7 @@ class StageSpan(msgspec.Struct, frozen=True):
     begin: float | None = None
     end: float | None = None
     name: str | None = None
+    bytes: dict[str, int] | None = None
 
 
 class TaskStates(msgspec.Struct, frozen=True):
@@ -88,6 +90,8 @@ class Timeline(msgspec.Struct, frozen=True):
     :param path: the tasks that the job's length is due to; empty where no task waits for another.
     :param links: pairs of tasks of which the first sends messages to the second, the first ones of ``link_count``.
     :param states: of the attempts of small jobs.
+    :param slowest: the places of the attempts that took longest.
+    :param bytes: that those have moved, by kind, by their places; of those whose workers have said so.
     :param labels: what the user knows tasks by, of those that are on the path, slow, or drawn.
     """
 
@@ -107,6 +111,7 @@ class Timeline(msgspec.Struct, frozen=True):
     link_count: int = 0
     states: Sequence[TaskStates] = ()
     slowest: Sequence[int] = ()
+    bytes: dict[int, dict[str, int]] = {}
     labels: dict[int, str] = {}
 
 

@@ -86,6 +86,11 @@ class Attempts:
         self._bytes[task, attempt] = counts
         return {kind: max(0, getattr(counts, kind) - getattr(before, kind)) for kind in KINDS}
 
+    def bytes_of(self, task: int, attempt: int) -> dict[str, int] | None:
+        """How many bytes an attempt that is under way has moved so far, by kind; None: its worker has not said so."""
+        counts = self._bytes.get((task, attempt))
+        return None if counts is None else asdict(counts)
+
     def ended(self, task: int, attempt: int, outcome: str) -> JsonObject:
         """An attempt is over, as is about to be recorded; one whose machine has not ended is written as it is.
 

@@ -72,7 +72,7 @@ export function countsChart(timeline, narrow) {
 export function rateChart(timeline, cost, narrow) {
   const width = narrow ? 300 : 560, height = 220, left = 56, bottom = 24, top = 10;
   const { series } = timeline, span = Math.max(timeline.now, 1e-3);
-  const window = Math.max(1, Math.round(series.done.length / 40));
+  const window = Math.max(Math.ceil(1 / series.step), Math.round(series.done.length / 40)); // a second at least
   const ended = series.done.map((value, index) => value + series.failed[index]);
   if (!timeline.over) ended.pop(); // a span that has just begun says nothing of the rate
   const rates = ended.map((value, index) => {

@@ -25,6 +25,8 @@ export function bytes(number) {
 
 const KINDS = { retrieved: "from S3", uploaded: "to S3", received: "from other tasks", sent: "to other tasks" };
 
+export const DATA = { retrieved: "From S3", uploaded: "To S3", received: "From tasks", sent: "To tasks" };
+
 // What an attempt or a job has moved, each kind of which there were some; null where none is known.
 export function moved(counts) {
   if (!counts) return null;
@@ -44,10 +46,10 @@ export function counted(number, one, many = `${one}s`) {
 
 export function price(cost) {
   if (!cost) return null;
-  if (cost.price === null || cost.price === undefined) return { text: "not known", amount: "–", more: `${cost.gb_seconds.toFixed(1)} GB-s` };
+  if (cost.price === null || cost.price === undefined) return { text: "not known", amount: "–", unit: null, more: `${cost.gb_seconds.toFixed(1)} GB-s` };
   const digits = cost.price >= 1 ? 2 : 4;
   const amount = cost.price.toFixed(digits);
-  return { text: `${amount} ${cost.currency}`, amount, more: `${cost.currency}, ${count(Math.round(cost.gb_seconds))} GB-s, ${counted(cost.requests, "request")}` };
+  return { text: `${amount} ${cost.currency}`, amount, unit: cost.currency, more: `${cost.currency}, ${count(Math.round(cost.gb_seconds))} GB-s, ${counted(cost.requests, "request")}` };
 }
 
 export function* numbers(text) {

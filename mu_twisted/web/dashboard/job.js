@@ -3,7 +3,7 @@
 import { follow, get, post } from "./api.js";
 import { chartKey, countsChart, gantt, linksMatrix, rateChart } from "./charts.js";
 import { announce, h } from "./dom.js";
-import { ORDER, bytes, called, count, counted, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
+import { DATA, ORDER, bytes, called, count, counted, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
 import { Grid } from "./grid.js";
 import { chip, meter } from "./jobs.js";
 import { Panel } from "./story.js";
@@ -54,10 +54,9 @@ export function jobView(name, main, status) {
   const timeCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Timeline"), timeNote), time);
   const stages = h("ul", { class: "stages", tabindex: "0", "aria-label": "Stages" });
   const stageCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Stages"), h("span", { class: "muted" }, "in their order")), stages);
-  const slow = h("tbody");
+  const slow = h("tbody"), slowHead = h("tr");
   const slowCard = h("section", { class: "card scroll", hidden: true, tabindex: "0", "aria-label": "The slowest attempts" }, h("header", null, h("h2", null, "Slowest")), h("table", { class: "slow" },
-    h("thead", null, h("tr", null, ["Task", "Attempt, from 0", "State", "Began at", "Took"].map((text, at) =>
-      h("th", { scope: "col", class: ["", "extra", "extra", "number extra", "number"][at] }, text)))), slow));
+    h("thead", null, slowHead), slow));
   const links = h("figure", { class: "chart", style: { maxWidth: "520px" } });
   const linkCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Links"), h("span", { class: "muted" })), links);
   const overTime = h("div", { class: "two", hidden: true },
@@ -201,7 +200,7 @@ export function jobView(name, main, status) {
     rates.replaceChildren(rateChart(timeline, cost, small.matches), chartKey(["done", "tasks ended a second"], ...(cost?.price ? [["backing-off", `cost, ${price(cost).text} so far`]] : [])));
     const drawn = gantt(timeline, open);
     time.replaceChildren(drawn.drawing, drawn.key);
-    timeNote.textContent = (drawn.shown < drawn.of ? `${drawn.shown} of ${count(drawn.of)} tasks: the critical path, those that failed, the slowest` : "a row for each task") +
+    timeNote.textContent = (drawn.shown < drawn.of ? `${drawn.shown} of ${count(drawn.of)} tasks: ${timeline.path.length ? "the critical path, " : ""}those that failed, the slowest` : "a row for each task") +
       (timeline.path.length ? "; the line is the critical path" : "");
     stageCard.hidden = timeline.stages.length < 2;
     stages.replaceChildren(...timeline.stages.map((stage, at) => h("li", null,
@@ -209,13 +208,18 @@ export function jobView(name, main, status) {
       h("span", { class: "muted" }, `${count(stage.done)} of ${count(stage.count)} done${stage.failed ? `, ${count(stage.failed)} failed` : ""}`),
       meter({ tasks: stage.count, done: stage.done, failed: stage.failed, active: 0 }),
       h("span", { class: "muted" }, stage.begin === null ? "not begun" : `${seconds(stage.begin)} to ${seconds(stage.end)}`))));
-    const { attempts } = timeline, usual = medianOf(timeline);
-    slow.replaceChildren(...timeline.slowest.slice(0, SLOW).map((index) => {
+    const { attempts } = timeline, usual = medianOf(timeline), slowest = timeline.slowest.slice(0, SLOW);
+    const moved = slowest.map((index) => timeline.bytes[index]);
+    const kinds = Object.keys(DATA).filter((kind) => moved.some((one) => one?.[kind]));
+    slowHead.replaceChildren(...["Task", "Attempt, from 0", "State", "Began at", ...kinds.map((kind) => DATA[kind]), "Took"].map((text, at, all) =>
+      h("th", { scope: "col", class: at === 0 ? "" : at < 3 ? "extra" : at < all.length - 1 ? "number extra" : "number" }, text)));
+    slow.replaceChildren(...slowest.map((index, at) => {
       const task = attempts.task[index], took = (attempts.end[index] ?? timeline.now) - attempts.begin[index];
       return h("tr", null,
         h("td", { class: "name" }, h("button", { type: "button", class: "quiet", style: { paddingLeft: "0" }, onclick: () => open(task) }, called(task, timeline.labels[task]))),
         h("td", { class: "extra" }, String(attempts.attempt[index])), h("td", { class: "extra" }, timeline.outcomes[attempts.outcome[index]]),
         h("td", { class: "number extra" }, seconds(attempts.begin[index])),
+        kinds.map((kind) => h("td", { class: "number extra" }, moved[at] ? bytes(moved[at][kind]) : "–")),
         h("td", { class: "number" }, seconds(took), usual && took >= 2 * usual ? h("small", null, `${count(Math.round(took / usual))} × the median`) : null));
     }));
     linkCard.hidden = !timeline.links.length;

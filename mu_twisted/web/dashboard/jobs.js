@@ -40,7 +40,7 @@ export function jobsView(main, status) {
       h("td", { class: "number" }, ["cancelled", "interrupted"].includes(job.state) ? "–" : count(job.failed)),
       h("td", { class: "number" }, job.workers ? count(job.workers) : "–"),
       h("td", { class: "number" }, job.ended || job.state === "running" ? seconds(Math.max(0, took)) : "–"),
-      h("td", { class: "number" }, cost ? cost.text : "–"),
+      h("td", { class: "number" }, !cost ? "–" : cost.unit ? [cost.amount, h("span", { class: "unit" }, ` ${cost.unit}`)] : cost.text),
       h("td", { class: "muted" }, when(job.submitted)));
   }
 
