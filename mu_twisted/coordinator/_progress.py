@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from mu_twisted.statuses import JobStatus
 from mu_twisted.transport import ReactorTime, every
-from mu_twisted.wording import Rate, progress_bar, stages_under_way
+from mu_twisted.wording import Rate, price_text, progress_bar, stages_under_way
 
 LIVE_PERIOD = 0.2
 """Seconds between two looks on a terminal."""
@@ -67,7 +67,7 @@ class Progress:
         self._loop.stop()
         if self._live is not None:
             self._live.stop()
-        self._print()
+        self._print(self._cost() if self._live is not None else "")
 
     def _show(self) -> None:
         if self._live is not None:
@@ -75,8 +75,13 @@ class Progress:
         else:
             self._print()
 
-    def _print(self) -> None:
-        self._console.print(Text(self._line()), soft_wrap=True)
+    def _print(self, more: str = "") -> None:
+        self._console.print(Text(self._line() + more), soft_wrap=True)
+
+    def _cost(self) -> str:
+        """What the bar has shown of it."""
+        cost = self._counts().cost
+        return "" if cost is None or cost.price is None else f", {price_text(cost.price, cost.currency)}"
 
     def _bar(self, width: int) -> Text:
         counts, now = self._counts(), self._clock.seconds()

@@ -17,7 +17,7 @@ from mu_twisted.wording._failure_groups import (
     output_hint,
     ranges,
 )
-from mu_twisted.wording._progress_bar import Piece, Rate, how_long, progress_bar
+from mu_twisted.wording._progress_bar import Piece, Rate, how_long, price_text, progress_bar
 from mu_twisted.wording._stages import stages_under_way
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "how_long",
     "is_out_of_memory",
     "output_hint",
+    "price_text",
     "progress_bar",
     "ranges",
     "shell_status",

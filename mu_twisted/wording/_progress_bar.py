@@ -72,6 +72,11 @@ def how_long(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"
 
 
+def price_text(price: float, currency: str | None) -> str:
+    """What something has cost, in few characters."""
+    return f"{price:.{2 if price >= 1 else 4}f} {currency}"
+
+
 def progress_bar(
     job: Mapping[str, Json],
     width: int,
@@ -103,7 +108,7 @@ def progress_bar(
         (8, f"{counted(job['launches'], 'worker')} to come" if job.get("launches") else "", ""),
         (3, f"about {how_long(left)} left" if left is not None else "", ""),
         (7, f"{rate:.{1 if rate < 10 else 0}f}/s" if rate is not None else "", ""),
-        (6, f"{price:.{2 if price >= 1 else 4}f} {cost.get('currency')}" if price is not None else "", ""),
+        (6, price_text(price, cost.get("currency")) if price is not None else "", ""),
         (10, how_long(took) if took is not None else "", "dim"),
         (11, stages_under_way(job.get("stages") or ()), "dim"),
         (4, f"({job['note']})" if job.get("note") else "", ""),

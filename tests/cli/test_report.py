@@ -145,6 +145,14 @@ def test_tables_have_a_column_for_each_kind_of_bytes_that_was_moved(world: Memor
     assert ("To S3" in stages, "45.7 kB" in stages, "From S3" in stages) == (True, True, False)
 
 
+def test_a_reason_names_the_inputs_that_failed_of_it(world: MemoryCoordinator) -> None:
+    status, timeline, failures = seen(world, hostile_job(world))
+    failures["groups"][0] |= {"count": 9, "labels": {"1": "a/<1>.png", "4": "a/4.png"}}
+    assert "<p>a/&lt;1&gt;.png, a/4.png, and 7 more</p>" in page(status, timeline, failures)
+    failures["groups"][0] |= {"count": 2}
+    assert "<p>a/&lt;1&gt;.png, a/4.png</p>" in page(status, timeline, failures)
+
+
 def test_a_job_of_which_nothing_began_has_a_report(world: MemoryCoordinator) -> None:
     job, _, failures = seen(world, world.submit("-n", "4"))
     assert "<h1>" in page(job, None, failures)

@@ -2,23 +2,24 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from twisted.internet.task import Clock
 
 from mu_twisted.coordinator import Progress
-from mu_twisted.statuses import JobStatus
+from mu_twisted.statuses import Cost, JobStatus
 
 
-def shown(terminal: bool, kind: str) -> str:
+def shown(terminal: bool, kind: str, cost: Cost | None = None) -> str:
     """All that is written in seven seconds of a job."""
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, force_terminal=terminal, width=100, _environ={"TERM": kind})
     progress = Progress(
         console,
         clock,
-        lambda: JobStatus("j", "p", "running", 0.0, tasks=9, done=int(clock.seconds()), active=2, failed=1),
+        lambda: JobStatus("j", "p", "running", 0.0, tasks=9, done=int(clock.seconds()), active=2, failed=1, cost=cost),
     )
     progress.start()
     for _ in range(7):
@@ -36,6 +37,13 @@ def test_on_a_terminal_a_bar_is_written_again_and_again() -> None:
     assert list(dict.fromkeys(states)) == [(str(100 * (second + 1) // 9), str(second)) for second in range(8)]
     assert while_it_ran.count("\r\x1b[2K") >= 7
     assert written.endswith("\x1b[2K7 done, 2 active, 0 waiting, 1 failed of 9, 7.0 s\n")
+
+
+def test_where_the_bar_has_told_a_cost_so_does_the_last_line() -> None:
+    cost = Cost(3, 100.0, 176.9, 0.01234, "USD", "2026-11-01")
+    assert shown(True, "xterm", cost).endswith("1 failed of 9, 7.0 s, 0.0123 USD\n")
+    assert shown(True, "xterm", replace(cost, price=None)).endswith("1 failed of 9, 7.0 s\n")
+    assert "USD" not in shown(False, "xterm", cost)
 
 
 @pytest.mark.parametrize(("terminal", "kind"), [(False, "xterm"), (True, "dumb")])

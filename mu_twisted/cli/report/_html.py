@@ -58,7 +58,7 @@ def _header(job: Fields) -> str:
 def _facts(job: Fields, timeline: Fields | None) -> str:
     now = job["ended"] if job.get("ended") is not None else job["submitted"] + (timeline or {}).get("now", 0.0)
     cost = job.get("cost")
-    ramp = _text(f"all workers after {seconds(job['ramp'])}") if job.get("ramp") else ""
+    ramp = _text(f"all workers after {seconds(job['ramp'])}").replace(" s", "&nbsp;s") if job.get("ramp") else ""
     facts = [
         ("Done", f"{job['done']:,}", f"of {job['tasks']:,} tasks"),
         ("Failed" if job["state"] != "cancelled" else "Not done", f"{job['failed']:,}", ""),
@@ -97,6 +97,10 @@ def _failures(job: Fields, failures: Fields) -> str:
         head, _, rest = (sample["error"] or group["reason"]).partition("\n")
         parts.append(f'<div class="reason"><h3>{_text(head)}</h3>')
         parts.append(f'<p class="muted">{count} after {attempts}: {_text(where)}</p>')
+        if group.get("labels"):
+            names = list(group["labels"].values())
+            others = f", and {group['count'] - len(names):,} more" if group["count"] > len(names) else ""
+            parts.append(f"<p>{_text(', '.join(names))}{others}</p>")
         name = called(sample["task"], sample.get("label"))
         if group.get("output"):
             status = f", exit status {group['status']}" if group.get("status") is not None else ""

@@ -164,7 +164,7 @@ def counts(timeline: Mapping[str, Json]) -> str:
         y = top + height * (1 - share)
         parts.append(f'<line class="grid" x1="56" x2="{56 + plot}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="48" y="{y + 4:.1f}" text-anchor="end">{round(tasks * share):,}</text>')
-        active = f"{most * share:,.1f}".removesuffix(".0")
+        active = f"{most * share:,.{1 if most < 10 else 0}f}".removesuffix(".0")
         parts.append(f'<text class="right" x="{56 + plot + 8}" y="{y + 4:.1f}">{active}</text>')
     for at in _ticks(span):
         x = 56 + at / span * plot
