@@ -7,10 +7,13 @@ are described to it from these options, the same that parse them and make their 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mu_twisted.cli._main import new_parser
 from mu_twisted.cli._parser import CommandParsers
+
+if TYPE_CHECKING:
+    from twisted.python import usage
 
 SHELLS = ("bash", "zsh")
 _FILES = frozenset(
@@ -90,14 +93,14 @@ def _add_pipelines(parser: argparse.ArgumentParser) -> None:
         _complete_paths(job)
 
 
-def _of_options(name: str, options: Any) -> argparse.ArgumentParser:
+def _of_options(name: str, options: "usage.Options") -> argparse.ArgumentParser:
     text = " ".join(str(getattr(options, "longdesc", None) or "").split()).replace("%", "%%")
     parser = argparse.ArgumentParser(prog=f"mu {name}", description=text or None, add_help=False)
     _add_options(parser, options)
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, options: Any) -> None:
+def _add_options(parser: argparse.ArgumentParser, options: "usage.Options") -> None:
     """Add the options that Twisted's parse, with the texts of their help."""
     short = {long: letter for letter, long in options.synonyms.items() if len(letter) == 1}
     for long in sorted({word.removesuffix("=") for word in options.longOpt}):
@@ -109,7 +112,7 @@ def _add_options(parser: argparse.ArgumentParser, options: Any) -> None:
         parser.add_argument(*switches, f"--{long}", help=_text_of(options, long), **more)
 
 
-def _text_of(options: Any, long: str) -> str:
+def _text_of(options: "usage.Options", long: str) -> str:
     text = options.docs.get(long) or (getattr(options, f"opt_{long.replace('-', '_')}", None).__doc__ or "")
     return " ".join(str(text).split()).replace("%", "%%")
 

@@ -7,10 +7,13 @@ import argparse
 import getopt
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mu_twisted.client import UsageError, UserSettings
 from mu_twisted.config import EXCLUSIVE, SETTINGS, Value, resolve
+
+if TYPE_CHECKING:
+    from twisted.python import usage
 
 PROFILE = "take defaults of this profile of the configuration file (also: $MU_PROFILE; `mu config` shows them)"
 """The help of ``--profile``, which every command takes."""
@@ -64,7 +67,7 @@ class Configured(UserSettings):
 
     # -- options of Twisted's --------------------------------------------------------------------------------------
 
-    def before_pipeline(self, options: Any, words: Sequence[str]) -> list[str]:
+    def before_pipeline(self, options: "usage.Options", words: Sequence[str]) -> list[str]:
         """The words of a daemon, with what is configured before them.
 
         What a pipeline's options may exclude waits for :meth:`behind_pipeline`.
@@ -78,7 +81,7 @@ class Configured(UserSettings):
         values = {name: each for name, each in self.chosen(typed).items() if not _waits(each)}
         return [*self._words(options, values), *words]
 
-    def behind_pipeline(self, options: Any, words: Sequence[str]) -> list[str]:
+    def behind_pipeline(self, options: "usage.Options", words: Sequence[str]) -> list[str]:
         """The words of a job, with what is configured before them.
 
         :param options: Twisted's, that are about to parse the words.
@@ -89,7 +92,7 @@ class Configured(UserSettings):
         values = self.chosen(typed | self._typed)
         return [*self._words(options, {name: each for name, each in values.items() if name not in self.added}), *words]
 
-    def _words(self, options: Any, values: Mapping[str, Value]) -> list[str]:
+    def _words(self, options: "usage.Options", values: Mapping[str, Value]) -> list[str]:
         words = []
         for name, each in values.items():
             if f"{name}=" in options.longOpt:
@@ -150,7 +153,7 @@ def _converted(action: argparse.Action, value: Value) -> Any:
         raise UsageError(f"{value.where}: {error}") from None
 
 
-def _typed(options: Any, words: Sequence[str]) -> set[str] | None:
+def _typed(options: "usage.Options", words: Sequence[str]) -> set[str] | None:
     """The long names of the options among the words; None: they cannot be parsed, as the parser will say."""
     try:
         pairs, _ = getopt.getopt(list(words), options.shortOpt, options.longOpt)

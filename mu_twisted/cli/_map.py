@@ -21,7 +21,7 @@ from mu_twisted.client import NotServed, UsageError
 from mu_twisted.client.map_backend import MapBackend
 from mu_twisted.client.map_job import MapJob, checked_job, function_options, ready_job
 from mu_twisted.client.map_request import MapPlace, MapRequest
-from mu_twisted.pipelines import LISTS, load_pipeline, shown_input
+from mu_twisted.pipelines import LISTS, PipelineOptions, load_pipeline, shown_input
 
 EPILOG = """\
 examples:
@@ -114,7 +114,7 @@ def add(commands: CommandParsers) -> None:
     parser.set_defaults(run=run, values=[], shell_command=None)
 
 
-def _add_job_options(group: OptionGroup, settings: Any) -> None:
+def _add_job_options(group: OptionGroup, settings: PipelineOptions) -> None:
     """Those of the pipeline, as it describes them."""
     for long, short, _, text, *_ in settings.parameters():
         if long not in _NOT_OFFERED:

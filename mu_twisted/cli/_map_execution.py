@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from mu_twisted.base import MuError, terminal_safe
+from mu_twisted.base.json_types import Json
 from mu_twisted.cli._map_results import Results
 from mu_twisted.cli._output import OutputLost
 from mu_twisted.cli._tee import follow, teed
@@ -76,12 +78,11 @@ def _printer(job: MapJob, options: argparse.Namespace) -> Any:
     if job.results is None:
         return None
     here = Coordinator(UnixTransport(options.state_dir or default_state_dir()))
-    results = _results(job, options, here, None)
+    results = _results(job, options, here)
 
-    def print_all(status: Any) -> str | None:
+    def print_all(status: Mapping[str, Json]) -> str | None:
         try:
-            results.begin(status)
-            results.print_all()
+            results.print_all(status)
         except (MuError, OutputLost) as error:
             return str(error)
         return None
@@ -89,7 +90,7 @@ def _printer(job: MapJob, options: argparse.Namespace) -> Any:
     return ResultPrinter(print_all, job.results)
 
 
-def _follow(job: MapJob, options: argparse.Namespace, taken: Any) -> int:
+def _follow(job: MapJob, options: argparse.Namespace, taken: Mapping[str, Json]) -> int:
     """Wait for a job that a coordinator has."""
     coordinator = job.backend.coordinator
     name = terminal_safe(taken["job"])
@@ -103,10 +104,10 @@ def _follow(job: MapJob, options: argparse.Namespace, taken: Any) -> int:
         if not options.json:
             print(name, flush=True)
         return wait_and_report(coordinator, taken, as_json=options.json, tee=options.tee)
-    results = _results(job, options, coordinator, taken)
+    results = _results(job, options, coordinator)
     try:
         with teed(coordinator, taken, results.say, tee=options.tee):
-            results.print_all()
+            results.print_all(taken)
     except KeyboardInterrupt:
         where = f"results come to {job.results}"
         print(f"interrupted; the job goes on: `mu wait {name}`, or `mu cancel {name}`; {where}", file=sys.stderr)
@@ -114,6 +115,6 @@ def _follow(job: MapJob, options: argparse.Namespace, taken: Any) -> int:
     return wait_and_report(coordinator, taken, as_json=options.json, apart=True)
 
 
-def _results(job: MapJob, options: argparse.Namespace, coordinator: Coordinator, status: Any) -> Results:
+def _results(job: MapJob, options: argparse.Namespace, coordinator: Coordinator) -> Results:
     assert job.results is not None
-    return Results(coordinator, status, job.clients(), job.results, job.settings, ordered=not options.unordered)
+    return Results(coordinator, job.clients(), job.results, job.settings, ordered=not options.unordered)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
@@ -18,6 +18,9 @@ from mu_twisted.cli._wait import MARGIN, ProgressLine
 from mu_twisted.client import COMEBACK, COMEBACK_PAUSE, Coordinator, RequestRefused, Unreachable
 from mu_twisted.pipelines import JobSettings, split_url
 from mu_twisted.pipelines.map import inputs_of, output_key
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
 
 FETCHES = 8
 """Results that are fetched at once."""
@@ -33,7 +36,6 @@ _TOGETHER = 1000
 class Results:
     """Prints the results of one job, and takes them away.
 
-    :param job: as it was last seen.
     :param prefix: ``s3://BUCKET/PREFIX/`` of the results.
     :param settings: the job's.
     :param ordered: whether a result waits for those before it.
@@ -42,7 +44,6 @@ class Results:
     def __init__(
         self,
         coordinator: Coordinator,
-        job: Mapping[str, Json],
         clients: Clients,
         prefix: str,
         settings: JobSettings,
@@ -50,7 +51,6 @@ class Results:
         ordered: bool,
     ) -> None:
         self._coordinator = coordinator
-        self._job = job
         self._clients = clients
         self._bucket, self._prefix = split_url(prefix) or ("", "")
         self._settings = settings
@@ -64,37 +64,36 @@ class Results:
         self._reported: set[int] = set()
         self._printed: list[str] = []
 
-    def begin(self, job: Mapping[str, Json]) -> None:
-        """Take the job, where it was not known before."""
-        self._job = job
+    def print_all(self, job: Mapping[str, Json]) -> None:
+        """Print what comes, until the job is over and all is printed.
 
-    def print_all(self) -> None:
-        """Until the job is over, and all is printed."""
+        :param job: as it was last seen.
+        """
         pool = ThreadPoolExecutor(FETCHES)
+        over = False
         try:
-            while True:
-                over = self._job["state"] != "running"
-                for tasks in self._settled():
+            while not over:
+                over = job["state"] != "running"
+                for tasks in self._settled(job["job"]):
                     self._print(pool, tasks)
-                if over:
-                    return
-                self._wait()
+                if not over:
+                    job = self._wait(job["job"])
         finally:
             self._line.clear()
             pool.shutdown(wait=True, cancel_futures=True)
             with suppress(MuError):
                 self._delete()
-                if self._job["state"] != "running":
+                if job["state"] != "running":
                     self._sweep()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _settled(self) -> Iterator[list[int]]:
+    def _settled(self, job: str) -> Iterator[list[int]]:
         """Tasks whose turn it is, page by page."""
         cursor: int | None = self._cursor
         unbroken = True
         while cursor is not None:
-            page = self._coordinator.get("jobs", self._job["job"], "tasks", cursor=cursor)
+            page = self._coordinator.get("jobs", job, "tasks", cursor=cursor)
             ready = []
             for task in page["tasks"]:
                 number, state = task["task"], task["state"]
@@ -126,7 +125,7 @@ class Results:
             if len(self._printed) >= _TOGETHER:
                 self._delete()
 
-    def _fetch(self, key: str) -> tuple[bytes, Any]:
+    def _fetch(self, key: str) -> "tuple[bytes, StreamingBody | None]":
         with aws_errors(f"fetch the result s3://{self._bucket}/{key}"):
             answer = self._clients.s3.get_object(Bucket=self._bucket, Key=key)
             size, body = answer["ContentLength"], answer["Body"]
@@ -134,7 +133,7 @@ class Results:
             return b"", body
         return self._read(body, None, key), None
 
-    def _read(self, body: Any, most: int | None, key: str) -> bytes:
+    def _read(self, body: "StreamingBody", most: int | None, key: str) -> bytes:
         with aws_errors(f"fetch the result s3://{self._bucket}/{key}"):
             piece: bytes = body.read(most)
             return piece
@@ -154,13 +153,13 @@ class Results:
             self._printed = [item["Key"] for page in pages for item in page.get("Contents", ())]
         self._delete()
 
-    def _wait(self) -> None:
-        """Until something may have changed. A coordinator that is being restarted is waited for."""
+    def _wait(self, job: str) -> Mapping[str, Json]:
+        """The job, once something may have changed. A coordinator that is being restarted is waited for."""
         lost = time.monotonic()
         while True:
             try:
-                self._job = self._coordinator.get(
-                    "jobs", self._job["job"], "wait", timeout=STEP, answer_timeout=STEP + MARGIN
+                seen: Mapping[str, Json] = self._coordinator.get(
+                    "jobs", job, "wait", timeout=STEP, answer_timeout=STEP + MARGIN
                 )
             except (Unreachable, RequestRefused) as error:
                 refused = isinstance(error, RequestRefused) and error.status != 503
@@ -168,5 +167,5 @@ class Results:
                     raise
                 time.sleep(COMEBACK_PAUSE)
             else:
-                self._line.show_job(self._job)
-                return
+                self._line.show_job(seen)
+                return seen

@@ -1,11 +1,15 @@
 """``mu run`` does a job on this user's coordinator where one runs, else on one that ends with it."""
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._tee import follow
 from mu_twisted.cli._wait import print_note, wait_and_report
@@ -20,6 +24,9 @@ from mu_twisted.client import (
 )
 from mu_twisted.client.cloud import ensure_stack, stack_of
 from mu_twisted.daemons import default_state_dir
+
+if TYPE_CHECKING:
+    from mu_twisted.daemons.run import Options as RunOptions
 
 
 def add(commands: CommandParsers) -> None:
@@ -40,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     return run_job(parsed, options.words)
 
 
-def run_job(parsed: Any, words: list[str]) -> int:
+def run_job(parsed: RunOptions, words: list[str]) -> int:
     """Run the job that options ask for.
 
     :param parsed: parsed :class:`mu_twisted.daemons.run.Options`; ``words`` are the same as typed.
@@ -54,6 +61,7 @@ def run_job(parsed: Any, words: list[str]) -> int:
     found = _found(coordinator, parsed)
     stack = _stack(parsed, found)
     if parsed["program"] is not None:
+        assert parsed.settings is not None  # run takes no words without a pipeline
         parsed.function = function_for(parsed, parsed.settings["regions"], stack, print_note)
     job = handed_over(coordinator, request_of(parsed)) if found is not None else None
     while job is None:
@@ -69,7 +77,7 @@ def run_job(parsed: Any, words: list[str]) -> int:
     return wait_and_report(coordinator, job, as_json=bool(parsed["json"]), tee=bool(parsed["tee"]))
 
 
-def _found(coordinator: Coordinator, parsed: Any) -> Any:
+def _found(coordinator: Coordinator, parsed: RunOptions) -> Json:
     """What the coordinator says of itself that runs here; None where none runs.
 
     :raises MuError: it cannot take this job.
@@ -82,7 +90,7 @@ def _found(coordinator: Coordinator, parsed: Any) -> Any:
     return found
 
 
-def _check(found: Any, parsed: Any) -> None:
+def _check(found: Mapping[str, Json], parsed: RunOptions) -> None:
     """See that a coordinator can take the job, and tell the user which of the options it does not use.
 
     :raises CoordinatorError: it cannot.
@@ -100,7 +108,7 @@ def _check(found: Any, parsed: Any) -> None:
         )
 
 
-def _stack(parsed: Any, found: Any) -> Path | None:
+def _stack(parsed: RunOptions, found: Json) -> Path | None:
     """The directory of the embedded stack that the job uses, which runs then; None: it uses none."""
     from mu_twisted.daemons.run import local_stack
 
@@ -111,14 +119,16 @@ def _stack(parsed: Any, found: Any) -> Path | None:
     return directory
 
 
-def request_of(parsed: Any) -> dict[str, Any]:
+def request_of(parsed: RunOptions) -> JsonObject:
     """The request that the control API takes for a job.
 
     :param parsed: parsed :class:`mu_twisted.daemons.run.Options`.
     """
-    request = parsed.request
+    request, settings = parsed.request, parsed.settings
+    assert request is not None
+    assert settings is not None
     function = [f"--function={parsed.function}"] if parsed.function is not None else []
-    times = parsed.settings["times"]
+    times = settings["times"]
     words = list(request.words)
     if times is not None and not Path(times).is_absolute():
         # It is the coordinator that writes the file.

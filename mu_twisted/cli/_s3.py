@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from datetime import datetime
 from threading import Lock
 from typing import Any
 
@@ -173,7 +174,7 @@ def _line(each: dict[str, Any]) -> str:
     return f"{_when(each['LastModified'])}  {each['Size']:>12}  {each['Key']}"
 
 
-def _when(moment: Any) -> str:
+def _when(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S") if moment is not None else ""
 
 

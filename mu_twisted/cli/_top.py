@@ -10,7 +10,7 @@ import time
 import tty
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.base.json_types import Json, JsonObject
@@ -18,6 +18,9 @@ from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import Coordinator, CoordinatorError, RequestRefused, UsageError
 from mu_twisted.wording import Rate
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 INTERVAL = 1.0
 """Seconds between two looks."""
@@ -113,7 +116,11 @@ def _watch(coordinator: Coordinator, job: str | None, found: JsonObject, interva
 
 
 def _picture(
-    console: Any, found: Mapping[str, Json], height: int | None, rates: Mapping[str, float], fault: str | None = None
+    console: "Console",
+    found: Mapping[str, Json],
+    height: int | None,
+    rates: Mapping[str, float],
+    fault: str | None = None,
 ) -> Any:
     from mu_twisted.cli._top_screen import screen  # rich costs, and few commands need it
 

@@ -461,7 +461,7 @@ class Client:
         """The user's settings for a job of an installed pipeline, as options before its own."""
         from mu_twisted.pipelines import PipelineOptions, load_pipeline, pipeline_names
 
-        rows: Any = load_pipeline(pipeline).options() if pipeline in pipeline_names() else PipelineOptions()
+        rows = load_pipeline(pipeline).options() if pipeline in pipeline_names() else PipelineOptions()
         takes = {row[0] for row in rows.parameters()}
         chosen = _settings("submit", self._profile).chosen(())
         return [f"--{name}={each.value}" for name, each in chosen.items() if name in takes]

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import Json
 from mu_twisted.client._arguments import checked
 from mu_twisted.client._call_store import CallBucket, CallStore, FunctionCall
 from mu_twisted.client._control import Coordinator, RequestRefused
@@ -343,7 +344,7 @@ def _chained(parts: Iterator[list[T]]) -> Iterator[T]:
         yield from part
 
 
-def _there(answer: Any) -> Any:
+def _there(answer: Json) -> Json:
     if answer is None:
         raise CoordinatorError(f"the coordinator has been away for {COMEBACK:g} s")
     return answer

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -55,7 +56,16 @@ from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, PipelineOptions, guard, last_end
 from mu_twisted.statuses import JobStatus
 from mu_twisted.tls import Authority, KeyPair, server_contexts
-from mu_twisted.transport import FrameFactory, Transport, choose_transport, every, io_descriptors, io_threads, listen
+from mu_twisted.transport import (
+    FrameFactory,
+    ListeningPort,
+    Transport,
+    choose_transport,
+    every,
+    io_descriptors,
+    io_threads,
+    listen,
+)
 from mu_twisted.web import ControlError, ControlListeners, Dashboard, open_control, open_dashboard, parse_address
 from mu_twisted.wire import MAX_REPLY
 
@@ -124,7 +134,7 @@ class CoordinatorService(Service):
         self._stop_on_eof = stop_on_eof
         self._tee = tee
         self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
-        self._port: Any | None = None
+        self._port: ListeningPort | None = None
         self._transport = Transport.TWISTED
         self._state = state
         self._private: tempfile.TemporaryDirectory[str] | None = None
@@ -348,7 +358,7 @@ class CoordinatorService(Service):
         talks = self._private is not None and self._pipeline is not None and self._pipeline.talks
         return usual if talks and has_authority(usual) else state
 
-    def _listen(self, keys: Keys, directory: Path, connections: int) -> Any:
+    def _listen(self, keys: Keys, directory: Path, connections: int) -> ListeningPort:
         factory = FrameFactory(
             self._registry.new_session,
             clock=self._reactor,
@@ -359,7 +369,7 @@ class CoordinatorService(Service):
         contexts = server_contexts(keys.own, keys.ca)
         threads = io_threads(self._options["io-threads"]) if self._transport is Transport.CORE else None
 
-        def listening(endpoint: Any) -> Deferred[Any]:
+        def listening(endpoint: IStreamServerEndpoint) -> Deferred[ListeningPort]:
             return listen(endpoint, contexts, factory, self._reactor, io_threads=threads)
 
         if self._runs_once:

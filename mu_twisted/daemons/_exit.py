@@ -182,7 +182,7 @@ class Options(usage.Options):
     command = "twistd [twistd's options] COMMAND"
     """What its user types before the options, for the help."""
 
-    def parseOptions(self, options: Any = None) -> None:
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse, or print what is wrong and exit."""
         words = sys.argv[1:] if options is None else options
         if self.configured is not None:

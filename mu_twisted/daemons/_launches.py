@@ -194,7 +194,9 @@ class JobLaunching:
             self._event_made = now, of, self._event(*of)
         return self._event_made[2]
 
-    def _event(self, cloud: Cloud, timeout: timedelta, address: str, port: int, **more: Any) -> bytes:
+    def _event(
+        self, cloud: Cloud, timeout: timedelta, address: str, port: int, *, orphan_timeout: float | None = None
+    ) -> bytes:
         return job_event(
             address=address,
             port=port,
@@ -204,5 +206,5 @@ class JobLaunching:
             region=self._settings["regions"][0],
             job=None if self._keys.shared else self._name,
             s3_endpoint=cloud.s3_endpoint,
-            **more,
+            orphan_timeout=orphan_timeout,
         )

@@ -1,7 +1,8 @@
 """Metrics of a rendezvous are read for Prometheus when they are asked for. Knows what a relay counts, and no HTTP."""
 
 from collections.abc import Iterator
-from typing import Any
+
+from prometheus_client.metrics_core import Metric
 
 from mu_twisted.rendezvous import RelayCounts
 from mu_twisted.transport import HANDSHAKE_FAULTS
@@ -22,7 +23,7 @@ class _RelayCollector:
         self._counts = counts
         self._loop_lag = loop_lag
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator[Metric]:
         counts = self._counts
         yield gauge("mu_rendezvous_connections", "Connections of workers and coordinators.", counts.connections)
         yield gauge("mu_rendezvous_jobs", "Jobs, and runs of original workers.", counts.jobs)

@@ -35,7 +35,7 @@ from mu_twisted.daemons._start import (
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.rendezvous import PunchService, Relay, RelayLimits, Spill
 from mu_twisted.tls import server_contexts
-from mu_twisted.transport import Transport, choose_transport, io_descriptors, io_threads
+from mu_twisted.transport import ListeningPort, Transport, choose_transport, io_descriptors, io_threads
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that workers have to hear why they are cut off when the rendezvous stops."""
@@ -90,9 +90,9 @@ class RendezvousService(Service):
         self._limits = limits
         self._place = place
         self._relay: Relay | None = None
-        self._port: Any | None = None
-        self._probe_port: Any | None = None
-        self._metrics_port: Any | None = None
+        self._port: ListeningPort | None = None
+        self._probe_port: ListeningPort | None = None
+        self._metrics_port: ListeningPort | None = None
         self._loop_lag = LoopLag(reactor)
         self._state: StateDirectory | None = None
         self._notifier = Notifier(reactor) if place is None else place.notifier
@@ -144,7 +144,7 @@ class RendezvousService(Service):
         )
         contexts = server_contexts(keys.own, keys.ca)
 
-        def listening(endpoint: Any) -> Deferred[Any]:
+        def listening(endpoint: IStreamServerEndpoint) -> Deferred[ListeningPort]:
             return relay.listen(endpoint, contexts, io_threads=threads)
 
         if place is None:

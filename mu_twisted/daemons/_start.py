@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,8 +23,9 @@ from zope.interface import implementer
 from mu_twisted.base import MuError
 from mu_twisted.daemons._limits import backlog_limit
 from mu_twisted.daemons._options import BACKLOG
-from mu_twisted.transport import why_not_listening
+from mu_twisted.transport import ListeningPort, why_not_listening
 
+PortT = TypeVar("PortT", bound=ListeningPort)
 _log = Logger()
 _ANY_PORT = re.compile(r"(tcp6?:(?:(?:.*:)?port=)?)0((?::.*)?)")
 """An endpoint of TCP that names no port of its own, in all the ways that Twisted takes."""
@@ -85,10 +86,10 @@ def use_monotonic_clock(reactor: Any) -> None:
 def listen_at_once(
     reactor: Any,
     options: Mapping[str, Any],
-    listen: Callable[[Any], Deferred[Any]],
-    endpoint: Any = None,
+    listen: Callable[[IStreamServerEndpoint], Deferred[PortT]],
+    endpoint: IStreamServerEndpoint | None = None,
     option: str = "-t",
-) -> Any:
+) -> PortT:
     """Listen where ``-t`` says, or another option.
 
     :param options: the daemon options; ``listen`` is the endpoint, ``port`` what the user has said.
@@ -122,16 +123,17 @@ def listen_at_once(
             "the kernel lets only {kernel} connections wait (net.core.somaxconn): a burst of more may be delayed",
             kernel=kernel,
         )
-    return outcome[0]
+    port: PortT = outcome[0]
+    return port
 
 
 def listen_as_before(
     reactor: Any,
     options: Mapping[str, Any],
-    listen: Callable[[Any], Deferred[Any]],
+    listen: Callable[[IStreamServerEndpoint], Deferred[PortT]],
     directory: Path,
     name: str = "port",
-) -> Any:
+) -> PortT:
     """Listen where ``-t`` says, and note the port: where any will do it is that of the last start, if it is free.
 
     So workers find their coordinator again, and coordinators their rendezvous.
@@ -141,7 +143,7 @@ def listen_as_before(
     :raises StartError: it is not possible.
     """
     before = _remembered(options["listen"], directory / name)
-    port = None
+    port: PortT | None = None
     if before is not None:
         with suppress(StartError):  # something else has it by now
             port = listen_at_once(reactor, {**options, "listen": before}, listen)

@@ -3,7 +3,7 @@
 Blocks: nothing here waits for anything but the disk, so a clock that is moved on by hand does for a reactor.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,10 +128,14 @@ class _NoOpener:
         pipeline = load_pipeline(request.pipeline)
         return pipeline, pipeline.parse(request.words, request.inputs)
 
-    async def open(self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Any) -> Opened:
+    async def open(
+        self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Mapping[int, Sequence[int]]
+    ) -> Opened:
         raise MuError("no coordinator runs")
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Any) -> Opened:
+    def reopen(
+        self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Mapping[int, Sequence[int]]
+    ) -> Opened:
         raise MuError("no coordinator runs")
 
     def policy(self, settings: JobSettings) -> JobPolicy:

@@ -120,7 +120,7 @@ def ignored(options: Options) -> tuple[str, ...]:
 
 def run(
     words: Sequence[str],
-    configured: DefaultWords,
+    configured: DefaultWords | None,
     function: str | None,
     state: StateDirectory,
     tee: TeePrinter | None = None,

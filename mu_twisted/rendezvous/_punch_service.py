@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from mu_twisted.rendezvous._probe_port import ProbeFactory
 from mu_twisted.rendezvous._punching import Messages, Party, PunchBroker, PunchLimits
-from mu_twisted.transport import ReactorTime, every
+from mu_twisted.transport import ListeningPort, ReactorTime, every
 
 
 def _token() -> str:
@@ -47,7 +47,7 @@ class PunchService:
         self._senders: dict[Party, tuple[tuple[str, int], Callable[[bytes], object]]] = {}
         self._sweep = every(clock, 0.25, lambda: self._send(self.broker.sweep(self._now())))
 
-    def listen(self, endpoint: IStreamServerEndpoint) -> Deferred[IListeningPort]:
+    def listen(self, endpoint: IStreamServerEndpoint) -> Deferred[ListeningPort]:
         """Take probes on this port; to be called before :meth:`open`.
 
         :returns: fires with the port; fails as the endpoint does.
@@ -55,9 +55,9 @@ class PunchService:
         target: Any = endpoint  # mypy takes the methods of zope's interfaces for ordinary ones that lack ``self``
         listening: Deferred[Any] = target.listen(self.probes)
 
-        def opened(port: Any) -> IListeningPort:
+        def opened(port: ListeningPort) -> ListeningPort:
             self.broker.probe_port = port.getHost().port
-            return port  # type: ignore[no-any-return]
+            return port
 
         return listening.addCallback(opened)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from mu_twisted.rendezvous._admission import MessageAdmission
@@ -22,7 +22,7 @@ from mu_twisted.rendezvous._relay_connection import RelayConnection
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import Spill
 from mu_twisted.tls import ServerContexts
-from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, every, listen
+from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ListeningPort, ReactorTime, every, listen
 from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, ResentNotice, parse_notice
 
 GREETING_TIMEOUT = 30.0
@@ -132,7 +132,7 @@ class Relay:
 
     def listen(
         self, endpoint: IStreamServerEndpoint, contexts: ServerContexts | None, *, io_threads: int | None = None
-    ) -> Deferred[IListeningPort]:
+    ) -> Deferred[ListeningPort]:
         """Accept connections.
 
         :param contexts: as :func:`mu_twisted.tls.server_contexts` makes; None for plain connections, in tests.

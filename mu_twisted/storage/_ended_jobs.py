@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from mu_twisted.storage._output_page import reading_page, reading_results
 from mu_twisted.storage._task_file import TaskFile, TaskFileError
 from mu_twisted.storage._task_pages import as_settled, no_label, page_of, settled_last, settled_page, with_results
 
+T = TypeVar("T")
 _Parameters = dict[str, Any]
 
 
@@ -154,7 +155,7 @@ def _ended(database: sqlite3.Connection, name: str) -> tuple[JobStatus, int]:
     raise _NotHere
 
 
-def _number(query: _Parameters, key: str, default: Any) -> Any:
+def _number(query: _Parameters, key: str, default: T) -> int | T:
     """A number of a query, which takes no part in it from now on."""
     text = str(query.pop(key, ""))
     if text and not (text.isascii() and text.isdigit() and len(text) < 19):

@@ -7,11 +7,12 @@ from mu_twisted.transport._choice import (
     io_descriptors,
     io_threads,
 )
-from mu_twisted.transport._deadlines import Deadlines, ReactorTime
+from mu_twisted.transport._deadlines import Deadlines
 from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._endpoints import TransportError, connect, listen
 from mu_twisted.transport._every import Repetition, every
 from mu_twisted.transport._factory import FrameFactory
+from mu_twisted.transport._interfaces import ListeningPort, ReactorTime, TcpPort
 from mu_twisted.transport._port_holder import why_not_listening
 from mu_twisted.transport._protocol import Bundle, FrameProtocol, Peer, Receiver
 from mu_twisted.transport._reasons import HANDSHAKE_FAULTS
@@ -23,10 +24,12 @@ __all__ = [
     "DropLog",
     "FrameFactory",
     "FrameProtocol",
+    "ListeningPort",
     "Peer",
     "ReactorTime",
     "Receiver",
     "Repetition",
+    "TcpPort",
     "Transport",
     "TransportChoiceError",
     "TransportError",

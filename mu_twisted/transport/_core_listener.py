@@ -6,7 +6,8 @@ is there. docs/transport.md says who owns what.
 
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IListeningPort, IReadDescriptor
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,6 +18,7 @@ from mu_twisted.transport._core import BUNDLE, COUNTED, DROPPED, ESTABLISHED, FR
 from mu_twisted.transport._core_failures import describe_drop
 from mu_twisted.transport._core_protocol import CoreProtocol
 from mu_twisted.transport._factory import FrameFactory
+from mu_twisted.transport._interfaces import TcpPort
 
 ROUNDS = 8
 """Turns of the core for one of the reactor, as long as each brings something: an answer to what was sent may be here
@@ -43,7 +45,7 @@ class CoreListener:
 
     def __init__(
         self,
-        port: Any,
+        port: TcpPort,
         contexts: ServerContexts,
         factory: FrameFactory,
         reactor: Any,
@@ -91,10 +93,9 @@ class CoreListener:
 
     # The port
 
-    def getHost(self) -> IAddress:
+    def getHost(self) -> IPv4Address | IPv6Address:
         """Where it listens."""
-        host: IAddress = self._port.getHost()
-        return host
+        return self._port.getHost()
 
     def startListening(self) -> None:
         """Do nothing: it listens from the beginning."""

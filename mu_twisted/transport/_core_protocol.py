@@ -3,13 +3,12 @@
 Imported only where the core is there.
 """
 
-from typing import Any
-
 from twisted.logger import Logger
 
 from mu_twisted.tls import TLSError, identity_of_der
 from mu_twisted.transport import _core
 from mu_twisted.transport._core_failures import CoreFailure, describe, is_ordinary
+from mu_twisted.transport._interfaces import Producer
 from mu_twisted.transport._protocol import ConnectionOwner, FrameProtocol, Peer
 from mu_twisted.transport._reasons import failed_here, takes_nothing
 
@@ -34,7 +33,7 @@ class CoreProtocol(_core.Connection, FrameProtocol):
 
     _log = Logger()
 
-    _producer: Any
+    _producer: Producer | None
     _held_back: bool
     """Whether the producer has been paused."""
     _there: bool
@@ -124,7 +123,7 @@ class CoreProtocol(_core.Connection, FrameProtocol):
 
     # Calls of the receiver, beside those that are C's
 
-    def register_producer(self, producer: Any, streaming: bool) -> None:
+    def register_producer(self, producer: Producer, streaming: bool) -> None:
         if not self._connected or self._reason is not None:
             producer.stopProducing()
             return

@@ -1,20 +1,14 @@
 """Deadlines of many things are enforced with one timer. Knows a clock, and nothing of what it limits."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from twisted.internet.base import DelayedCall
 
+from mu_twisted.transport._interfaces import ReactorTime
+
 T = TypeVar("T")
 _GRAIN = 16
-
-
-class ReactorTime(Protocol):
-    """The used part of Twisted's ``IReactorTime``: a reactor, or ``task.Clock``."""
-
-    def seconds(self) -> float: ...
-
-    def callLater(self, delay: float, callable: Callable[..., Any], /) -> DelayedCall: ...
 
 
 class Deadlines(Generic[T]):

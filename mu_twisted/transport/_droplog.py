@@ -3,7 +3,7 @@
 from twisted.internet.base import DelayedCall
 from twisted.logger import Logger
 
-from mu_twisted.transport._deadlines import ReactorTime
+from mu_twisted.transport._interfaces import ReactorTime
 
 _log = Logger()
 

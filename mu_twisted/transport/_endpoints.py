@@ -6,7 +6,6 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
-    IListeningPort,
     IOpenSSLClientConnectionCreator,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
@@ -16,8 +15,8 @@ from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
 from mu_twisted.tls import ServerContexts
-from mu_twisted.transport._deadlines import ReactorTime
 from mu_twisted.transport._factory import FrameFactory
+from mu_twisted.transport._interfaces import ListeningPort, ReactorTime, TcpPort
 from mu_twisted.transport._protocol import FrameProtocol, Receiver
 from mu_twisted.transport._stream import StreamProtocol
 
@@ -166,7 +165,7 @@ def listen(
     clock: ReactorTime,
     *,
     io_threads: int | None = None,
-) -> Deferred[IListeningPort]:
+) -> Deferred[ListeningPort]:
     """Accept connections.
 
     :param endpoint: the port.
@@ -182,7 +181,7 @@ def listen(
     inner: Any = factory
     time: Any = clock
 
-    def listening(port: IListeningPort) -> Any:
+    def listening(port: TcpPort) -> ListeningPort:
         if contexts is None or io_threads is None:
             factory.throttle(port)
             return port
@@ -193,11 +192,13 @@ def listen(
     else:
         creator: Any = contexts
         wrapped = _TLSFactory(creator, False, inner, time)
-    port: Deferred[IListeningPort] = target.listen(wrapped)
+    port: Deferred[TcpPort] = target.listen(wrapped)
     return port.addCallback(listening)
 
 
-def _serve_by_core(port: Any, contexts: ServerContexts, factory: FrameFactory, reactor: Any, threads: int) -> Any:
+def _serve_by_core(
+    port: TcpPort, contexts: ServerContexts, factory: FrameFactory, reactor: Any, threads: int
+) -> ListeningPort:
     from mu_twisted.transport._core_listener import CoreListener  # which is not there without the core
 
     try:

@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.transport._deadlines import ReactorTime
+from mu_twisted.transport._interfaces import ReactorTime
 
 
 class Repetition:

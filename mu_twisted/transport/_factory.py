@@ -7,9 +7,10 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from mu_twisted.transport._deadlines import Deadlines, ReactorTime
+from mu_twisted.transport._deadlines import Deadlines
 from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._handshakes import HandshakeLimiter
+from mu_twisted.transport._interfaces import ListeningPort, PausablePort, ReactorTime
 from mu_twisted.transport._protocol import FrameProtocol, Receiver
 from mu_twisted.transport._reasons import handshake_fault, no_handshake, too_many_connections, too_many_handshakes
 from mu_twisted.transport._stream import StreamProtocol
@@ -74,7 +75,7 @@ class FrameFactory(Factory[Any]):
         self.failed_handshakes: Counter[str] = Counter() if failed_handshakes is None else failed_handshakes
         self._build_receiver = build_receiver
         self._ungreeted: dict[FrameProtocol, None] = {}
-        self._port: Any = None
+        self._port: PausablePort | None = None
         self.max_frame = max_frame
         self.max_connections = max_connections
         self.max_handshakes = max(
@@ -107,9 +108,9 @@ class FrameFactory(Factory[Any]):
             return None
         return StreamProtocol(self, self.max_frame)
 
-    def throttle(self, port: Any) -> None:
+    def throttle(self, port: ListeningPort) -> None:
         """Pause this port while there are many handshakes, if it can be paused."""
-        if hasattr(port, "stopReading") and hasattr(port, "startReading"):
+        if isinstance(port, PausablePort):
             self._port = port
 
     def stopFactory(self) -> None:

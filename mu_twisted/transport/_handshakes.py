@@ -2,7 +2,8 @@
 
 from twisted.internet.base import DelayedCall
 
-from mu_twisted.transport._deadlines import Deadlines, ReactorTime
+from mu_twisted.transport._deadlines import Deadlines
+from mu_twisted.transport._interfaces import ReactorTime
 from mu_twisted.transport._protocol import FrameProtocol
 from mu_twisted.transport._reasons import handshake_stalled
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mu_twisted.transport._interfaces import Producer
+
 GRAIN = 256 * 1024
 """Bytes sent before a producer is registered to learn whether they are taken: most connections send less."""
 
@@ -23,7 +25,7 @@ class Outflow:
     def __init__(self, transport: Any) -> None:
         self.held = 0
         self._transport = transport
-        self._producer: Any = None
+        self._producer: Producer | None = None
         self._registered = self._write_paused = False
 
     def write(self, data: bytes | memoryview, limit: int) -> bool:
@@ -42,7 +44,7 @@ class Outflow:
             self._drained()
         return True
 
-    def register(self, producer: Any, streaming: bool) -> None:
+    def register(self, producer: Producer, streaming: bool) -> None:
         """As ``IConsumer.registerProducer``."""
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")

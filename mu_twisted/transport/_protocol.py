@@ -6,10 +6,11 @@ Knows nothing of what the frames mean, and of the factory only what :class:`Conn
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from mu_twisted.tls import Identity
 from mu_twisted.transport._deadlines import Deadlines
+from mu_twisted.transport._interfaces import Producer
 from mu_twisted.wire import HEADER_SIZE
 
 PROGRESS = 64 * 1024
@@ -258,7 +259,7 @@ class FrameProtocol:
             self._read(True)
 
     @abstractmethod
-    def register_producer(self, producer: Any, streaming: bool) -> None:
+    def register_producer(self, producer: Producer, streaming: bool) -> None:
         """Have a producer paused while the peer does not take what was sent; as ``IConsumer.registerProducer``."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from mu_twisted.base import one_line
 from mu_twisted.tls import TLSError, describe_failure, identity_of
+from mu_twisted.transport._interfaces import Producer
 from mu_twisted.transport._keepalive import watch_peer
 from mu_twisted.transport._outflow import Outflow
 from mu_twisted.transport._protocol import ConnectionOwner, FrameProtocol, Peer
@@ -103,7 +104,7 @@ class StreamProtocol(FrameProtocol):
     def bundle(self) -> None:
         self._bundled = True
 
-    def register_producer(self, producer: Any, streaming: bool) -> None:
+    def register_producer(self, producer: Producer, streaming: bool) -> None:
         if self.transport is None or self._reason is not None:
             producer.stopProducing()
         else:

@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.python.failure import Failure
 
 from mu_twisted.config import is_host
-from mu_twisted.transport import why_not_listening
+from mu_twisted.transport import ListeningPort, why_not_listening
 from mu_twisted.web._calls import ControlError
 
 LOOPBACK = "127.0.0.1"
@@ -90,7 +90,7 @@ def _is_own(host: str) -> bool:
     return False
 
 
-def listen_on(reactor: Any, address: ListenAddress, factory: Any, option: str) -> Any:
+def listen_on(reactor: Any, address: ListenAddress, factory: Any, option: str) -> ListeningPort:
     """Listen, at once; a name that is not this machine's own means all addresses.
 
     :param option: names the address, for the error.
@@ -106,4 +106,10 @@ def listen_on(reactor: Any, address: ListenAddress, factory: Any, option: str) -
             f"cannot listen on {address}: {why_not_listening(outcome[0])}; choose another with {option} "
             "(0: any that is free)"
         )
-    return outcome[0]
+    port: ListeningPort = outcome[0]
+    return port
+
+
+async def stop_listening(port: ListeningPort) -> None:
+    """Accept no more, and wait until the port is closed."""
+    await port.stopListening()

@@ -97,7 +97,7 @@ def text_reply(text: str) -> Reply:
     return Reply(HTTPStatus.OK, text.encode("utf-8", "backslashreplace"), TEXT)
 
 
-def _encodable(content: Any) -> Any:
+def _encodable(content: object) -> object:
     """With bytes that were no UTF-8, as programs print them and errors quote them, spelt out."""
     if isinstance(content, str):
         return content.encode("utf-8", "backslashreplace").decode("utf-8")

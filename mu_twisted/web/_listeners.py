@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import ObservedJobService
 from mu_twisted.tls import Role, RoleIdentity, ServerContexts, TLSError, identity_of
-from mu_twisted.transport import why_not_listening
+from mu_twisted.transport import ListeningPort, why_not_listening
+from mu_twisted.web._address import stop_listening
 from mu_twisted.web._api import MAX_BODY, Api
 from mu_twisted.web._calls import CallRefusal, ControlError
 from mu_twisted.web._factory import Admission, ControlFactory
@@ -34,9 +35,9 @@ class ControlListeners:
 
     def __init__(self) -> None:
         self.port: int | None = None
-        self._open: list[tuple[Any, ControlFactory]] = []
+        self._open: list[tuple[ListeningPort, ControlFactory]] = []
 
-    def add(self, port: Any, factory: ControlFactory) -> None:
+    def add(self, port: ListeningPort, factory: ControlFactory) -> None:
         """One more listener."""
         self._open.append((port, factory))
 
@@ -44,7 +45,7 @@ class ControlListeners:
         """Listen no more and end all connections; fires within about a second. Requests to wait for a job end."""
         ending: list[Deferred[Any]] = []
         for port, factory in self._open:
-            ending.append(Deferred.fromCoroutine(_stop(port)))
+            ending.append(Deferred.fromCoroutine(stop_listening(port)))
             ending.append(factory.close(CLOSE_TIME))
         self._open.clear()
         return DeferredList(ending)
@@ -92,7 +93,7 @@ def open_control(
     if endpoint is not None:
         if contexts is None:
             raise ValueError("an endpoint needs contexts")
-        operators: Any = factory(_operator)
+        operators = factory(_operator)
         try:
             port = _listen_tls(reactor, endpoint, contexts, operators)
         except ControlError:
@@ -103,7 +104,7 @@ def open_control(
     return control
 
 
-def _listen_tls(reactor: Any, text: str, contexts: ServerContexts, factory: Any) -> Any:
+def _listen_tls(reactor: Any, text: str, contexts: ServerContexts, factory: ControlFactory) -> ListeningPort:
     description = f"tcp:{text}" if text.isascii() and text.isdigit() else text
     try:
         endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
@@ -111,7 +112,8 @@ def _listen_tls(reactor: Any, text: str, contexts: ServerContexts, factory: Any)
         raise ControlError(f"--control: expected a port number or an endpoint string, got {text!r}") from None
     outcome: list[Any] = []
     creator: Any = contexts
-    endpoint.listen(TLSMemoryBIOFactory(creator, False, factory, reactor)).addBoth(outcome.append)
+    inner: Any = factory
+    endpoint.listen(TLSMemoryBIOFactory(creator, False, inner, reactor)).addBoth(outcome.append)
     if not outcome:
         raise ControlError(f"--control {text}: this kind of endpoint is not ready at once")
     if isinstance(outcome[0], Failure):
@@ -121,7 +123,8 @@ def _listen_tls(reactor: Any, text: str, contexts: ServerContexts, factory: Any)
         # Twisted makes a UNIX socket that it is given writable for all users.
         outcome[0].stopListening()
         raise ControlError(f"--control {text}: expected TCP; the UNIX socket is in the state directory")
-    return outcome[0]
+    port: ListeningPort = outcome[0]
+    return port
 
 
 def _operator(transport: Any) -> str:
@@ -146,7 +149,3 @@ def _local_user(transport: Any) -> str:
     credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _, user, _ = struct.unpack("iII", credentials)
     return f"user {user}"
-
-
-async def _stop(port: Any) -> None:
-    await port.stopListening()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from mu_twisted.transport import ListeningPort
 from mu_twisted.web._address import ListenAddress, listen_on, resolve_own
 from mu_twisted.web._calls import Call, CallRefusal, Reply, refusal_reply
 from mu_twisted.web._factory import ControlFactory
@@ -11,7 +12,7 @@ from mu_twisted.web._factory import ControlFactory
 MAX_CONNECTIONS = 16
 
 
-def open_metrics(reactor: Any, address: ListenAddress, text: Callable[[], bytes]) -> Any:
+def open_metrics(reactor: Any, address: ListenAddress, text: Callable[[], bytes]) -> ListeningPort:
     """Serve ``/metrics``, at once.
 
     :param reactor: Twisted's.

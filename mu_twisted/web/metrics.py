@@ -4,12 +4,14 @@ Names and units are by Prometheus' conventions. What is counted for them while j
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus
 from mu_twisted.jobs import OUTCOMES
@@ -35,7 +37,7 @@ def metrics_text(daemon: DaemonStatus, jobs: Sequence[JobStatus], counts: Coordi
     return exposition(_Collector(daemon, jobs, counts))
 
 
-def exposition(collector: Any) -> bytes:
+def exposition(collector: Collector) -> bytes:
     """What a collector of prometheus-client collects, as text."""
     registry = CollectorRegistry()
     registry.register(collector)
@@ -49,7 +51,7 @@ class _Collector:
         self._jobs = jobs
         self._counts = counts
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator[Metric]:
         daemon, counts = self._daemon, self._counts
         running = [job for job in self._jobs if job.state == "running"]
         yield InfoMetricFamily(
@@ -99,27 +101,27 @@ class _Collector:
         yield gauges("mu_job_cost_dollars", "US dollars that a job that runs has cost, by the list.", "job", prices)
 
 
-def gauge(name: str, text: str, value: float) -> Any:
+def gauge(name: str, text: str, value: float) -> Metric:
     """One number that goes up and down."""
     return GaugeMetricFamily(name, text, value=float(value))
 
 
-def counter(name: str, text: str, value: float) -> Any:
+def counter(name: str, text: str, value: float) -> Metric:
     """One number that only goes up, called ``NAME_total``."""
     return CounterMetricFamily(name, text, value=float(value))
 
 
-def gauges(name: str, text: str, label: str, values: dict[str, Any]) -> Any:
+def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     """Such numbers, by a label."""
     return _labelled(GaugeMetricFamily(name, text, labels=[label]), values)
 
 
-def counters(name: str, text: str, label: str, values: dict[str, Any]) -> Any:
+def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     """Such numbers, by a label."""
     return _labelled(CounterMetricFamily(name, text, labels=[label]), values)
 
 
-def _labelled(family: Any, values: dict[str, Any]) -> Any:
+def _labelled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Metric:
     for key, value in values.items():
         family.add_metric([key], float(value))
     return family

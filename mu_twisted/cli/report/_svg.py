@@ -4,9 +4,9 @@ Pure: what the control API's timeline says goes in, text comes out. Names of tas
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mu_twisted.base import printable
 from mu_twisted.base.json_types import Json
@@ -233,7 +233,7 @@ def _colours(rows: Iterable[GanttRow]) -> dict[str, str]:
     return found
 
 
-def _bar(bar: Bar, across: Any, top: float, height: float, colour: str) -> str:
+def _bar(bar: Bar, across: Callable[[float], float], top: float, height: float, colour: str) -> str:
     left, right = across(bar.begin), across(bar.end)
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(right - left, 0.8):.1f}" height="{height}" fill="{colour}">'
@@ -241,7 +241,7 @@ def _bar(bar: Bar, across: Any, top: float, height: float, colour: str) -> str:
     )
 
 
-def _path(path: Sequence[Mapping[str, Json]], across: Any, middle: Mapping[int, float]) -> str:
+def _path(path: Sequence[Mapping[str, Json]], across: Callable[[float], float], middle: Mapping[int, float]) -> str:
     points: list[str] = []
     for one in path:
         y = middle.get(one["task"])

@@ -467,7 +467,7 @@ class Journal:
         except msgspec.MsgspecError as error:
             raise JournalError(f"the journal {self._path} is damaged in job {job}: {error}") from None
 
-    def _read(self, query: str, *values: Any) -> list[Any]:
+    def _read(self, query: str, *values: str | int) -> list[Any]:
         try:
             return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:

@@ -15,7 +15,7 @@ from mu_twisted.aws import InvokeAnswer
 from mu_twisted.aws.findings import Finding, broken, doubtful, good
 from mu_twisted.base import one_line
 from mu_twisted.tls import KeyPair, server_contexts
-from mu_twisted.transport import FrameFactory, FrameProtocol, listen
+from mu_twisted.transport import FrameFactory, FrameProtocol, ListeningPort, listen
 from mu_twisted.wire import MAX_REPLY, VERSION, Greeting, PeerError, parse_greeting
 
 
@@ -71,7 +71,7 @@ async def dial_back(
     factory = FrameFactory(
         lambda: _Greeted(lambda greeting, host: greetings.append((greeting, host))), clock=reactor, max_frame=MAX_REPLY
     )
-    port: Any = None
+    port: ListeningPort | None = None
     number: int | None = None
     with suppress(CannotListenError):
         server = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]

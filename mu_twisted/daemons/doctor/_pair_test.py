@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
 
 from mu_twisted.aws import InvokeAnswer
@@ -86,7 +87,7 @@ class _TestedWorker:
         if self._ended is None:
             self._connection.send(*commands)
 
-    async def hear(self, clock: Any, beginning: bytes) -> bytes:
+    async def hear(self, clock: IReactorTime, beginning: bytes) -> bytes:
         """The next message that begins so; others stay for later.
 
         :raises PairTestError: one says that something has failed, or none comes.
@@ -140,7 +141,7 @@ async def try_pair(
     factory = FrameFactory(lambda: _TestedWorker(greeted), clock=reactor, max_frame=MAX_REPLY)
     server = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]
     try:
-        port: Any = await listen(server, server_contexts(own, ca), factory, reactor)
+        port = await listen(server, server_contexts(own, ca), factory, reactor)
     except CannotListenError as error:
         raise PairTestError(f"{endpoint} cannot be listened on: {error.socketError}") from None
     working: list[Deferred[InvokeAnswer]] = []
@@ -169,7 +170,7 @@ def _early(result: Any, come: "Deferred[None]") -> Any:
     return result
 
 
-async def _punch(clock: Any, workers: tuple[_TestedWorker, _TestedWorker], peers: Peers) -> PairTested:
+async def _punch(clock: IReactorTime, workers: tuple[_TestedWorker, _TestedWorker], peers: Peers) -> PairTested:
     for worker in workers:
         if not {LINKS, PUNCH, PUNCHES} <= (worker.supports or frozenset()):
             raise PairTestError("the function holds a worker of an earlier version: `mu lambdaize --replace`")
@@ -196,14 +197,14 @@ async def _punch(clock: Any, workers: tuple[_TestedWorker, _TestedWorker], peers
     return PairTested(outcome, (reports[0], reports[1]))
 
 
-async def _link(clock: Any, worker: _TestedWorker, peers: Peers, task: int) -> None:
+async def _link(clock: IReactorTime, worker: _TestedWorker, peers: Peers, task: int) -> None:
     peering = peers.peering(task, 0, replay=False, links=True, ahead=(1 - task,))
     worker.say(*peers.opening(peering, task))
     await worker.hear(clock, b"OK:IDENTITY")
     await worker.hear(clock, b"OK:LINK")
 
 
-async def _outcome(clock: Any, worker: _TestedWorker, peer: int) -> str:
+async def _outcome(clock: IReactorTime, worker: _TestedWorker, peer: int) -> str:
     while True:
         outcome = parse_paths(await worker.hear(clock, b"INFO:paths:")).get(peer)
         if outcome is not None:

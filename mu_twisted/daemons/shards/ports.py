@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.python import usage
 
 from mu_twisted.daemons._start import StartError, listen_at_once
+from mu_twisted.transport import TcpPort
 
 MAX_PORT = 65535
 TRIES = 50
@@ -86,7 +88,12 @@ class _NoConnections(Factory):
 def _listen(reactor: Any, options: Mapping[str, Any]) -> Listener:
     if not 0 <= int(options["port"]) <= MAX_PORT:
         raise StartError(f"there is no port {options['port']}")
-    port = listen_at_once(reactor, options, lambda endpoint: endpoint.listen(_NoConnections()))
+
+    def listening(endpoint: Any) -> Deferred[TcpPort]:
+        port: Deferred[TcpPort] = endpoint.listen(_NoConnections())
+        return port
+
+    port = listen_at_once(reactor, options, listening)
     port.stopReading()  # it is for the shard to accept
     return Listener(port.getHost().port, port.fileno(), port.stopListening)
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StringShape, StructureShape
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.local._errors import ApiError, invalid
 from mu_twisted.local._functions import IMAGES
 
@@ -180,7 +181,7 @@ def _object(body: bytes, shape: StructureShape) -> dict[str, Any]:
     return {name: each for name, each in value.items() if name in in_body and each is not None}
 
 
-def _check(shape: Shape, value: Any, path: str, faults: list[str], skip: str | None = None) -> None:
+def _check(shape: Shape, value: Json, path: str, faults: list[str], skip: str | None = None) -> None:
     """Add to ``faults`` what the model does not allow.
 
     :raises ApiError: 400 ``SerializationException`` for another type of JSON.
@@ -223,7 +224,7 @@ def _check_blob(value: object, path: str) -> None:
         raise ApiError(400, "SerializationException", f"{path} must be base64.") from None
 
 
-def _broken(shape: Shape, value: Any) -> list[str]:
+def _broken(shape: Shape, value: Json) -> list[str]:
     """The constraints that a value does not keep, in AWS's words."""
     bounds = shape.metadata
     if isinstance(value, int | float):

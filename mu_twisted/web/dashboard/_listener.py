@@ -11,7 +11,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mu_twisted.coordinator import ObservedJobService
 from mu_twisted.tls import KeyPair
-from mu_twisted.web._address import LOOPBACK, ListenAddress, listen_on
+from mu_twisted.transport import ListeningPort
+from mu_twisted.web._address import LOOPBACK, ListenAddress, listen_on, stop_listening
 from mu_twisted.web._api import Api
 from mu_twisted.web._calls import ControlError
 from mu_twisted.web._factory import ControlFactory
@@ -38,7 +39,7 @@ class Dashboard:
     :param url: of its page.
     """
 
-    def __init__(self, url: str, port: Any, factory: ControlFactory, sessions: Sessions) -> None:
+    def __init__(self, url: str, port: ListeningPort, factory: ControlFactory, sessions: Sessions) -> None:
         self.url = url
         self._port = port
         self._factory = factory
@@ -51,7 +52,7 @@ class Dashboard:
 
     def close(self) -> Deferred[Any]:
         """Listen no more and end all connections."""
-        stopped: Deferred[Any] = Deferred.fromCoroutine(_stop(self._port))
+        stopped: Deferred[Any] = Deferred.fromCoroutine(stop_listening(self._port))
         return DeferredList([stopped, self._factory.close(CLOSE_TIME)])
 
 
@@ -110,7 +111,3 @@ def _contexts(pair: KeyPair) -> Any:
     return CertificateOptions(
         privateKey=key, certificate=certificate, raiseMinimumTo=TLSVersion.TLSv1_2, enableSessions=False
     )
-
-
-async def _stop(port: Any) -> None:
-    await port.stopListening()
