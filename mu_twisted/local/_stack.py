@@ -186,7 +186,7 @@ def ensure(state_dir: Path, *, limit: float = START_TIME) -> tuple[Stack, int | 
     return running.stack, running.pid
 
 
-def stop(state_dir: Path, limit: float = 10.0) -> int | None:
+def stop(state_dir: Path, limit: float = 60.0) -> int | None:
     """End the stack of a state directory, whichever process started it. Blocks.
 
     :param limit: seconds that it may take.

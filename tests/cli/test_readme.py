@@ -21,6 +21,13 @@ def commands_after(text: str) -> str:
     return "".join(line[4:] + "\n" for line in found[1].splitlines())
 
 
+# Looked up here, so that a text that has changed is noticed without the tests that take long.
+DEMO_PRINTS = commands_after("then turns 60 PNG frames into ten Y4M files")
+OWN_JOB = commands_after("Then a job of your own: a folder of pictures")
+OWN_JOB_PRINTS = commands_after("any folder of them will do. It prints")
+FROM_PYTHON = commands_after("The same from Python, several maps as stages of one job, and Python functions on workers")
+
+
 @pytest.mark.process
 def test_the_first_job_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -58,9 +65,8 @@ def settled(text: str) -> list[str]:
 @pytest.mark.process
 def test_two_hundred_pictures_become_small_and_are_measured_as_printed(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    script = commands_after("Then a job of your own: a folder of pictures").replace(". .venv/bin/activate\n", "")
-    program = commands_after("The same from Python, and Python functions on workers")
-    (tmp_path / "measure.py").write_text(program)
+    script = OWN_JOB.replace(". .venv/bin/activate\n", "")
+    (tmp_path / "measure.py").write_text(FROM_PYTHON)
     try:
         done = subprocess.run(
             ["bash", "-euc", f"{script}\npython measure.py"],
@@ -78,7 +84,7 @@ def test_two_hundred_pictures_become_small_and_are_measured_as_printed(tmp_path:
     measured = re.search(r"It prints\n\n    (200 pictures.*)\n    (\d+)\n", README.read_text(encoding="utf-8"))
     assert measured is not None
     assert done.stdout.splitlines()[-2:] == [measured[1], measured[2]]
-    assert [line for line in settled(commands_after("any folder of them will do. It prints")) if line not in said] == []
+    assert [line for line in settled(OWN_JOB_PRINTS) if line not in said] == []
     made = sorted((tmp_path / "small").iterdir())
     assert [path.name for path in made] == [f"{number:03d}.jpg" for number in range(1, 201)]
     assert {path.read_bytes()[:2] for path in made} == {b"\xff\xd8"}
@@ -100,7 +106,7 @@ def test_the_demo_prints_what_is_printed(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    printed = settled(commands_after("then turns 60 PNG frames into ten Y4M files"))
+    printed = settled(DEMO_PRINTS)
     said = settled(done.stdout)
     assert [line for line in printed if line not in said] == []
     assert len(said) - len(printed) in range(3)  # the line of progress is printed again in a job that takes long

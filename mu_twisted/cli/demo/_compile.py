@@ -1,11 +1,11 @@
 """A program of ours in C is compiled here, for demos and tests."""
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from mu_twisted.base import MuError
+from mu_twisted.cli.demo._programs import run_program
 
 _SHOWN = 300
 
@@ -27,6 +27,7 @@ def compile_c(source: Path, target: Path, words: Sequence[str], what: str, libra
         raise CompileError(f"{what} is compiled here and there is no `cc`: install gcc")
     target.parent.mkdir(parents=True, exist_ok=True)
     command = [compiler, *words, "-o", str(target), str(source), *libraries]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(command)
     if done.returncode:
-        raise CompileError(f"{what} cannot be compiled: {done.stderr.strip()[:_SHOWN]}")
+        said = done.stderr.decode(errors="replace").strip()
+        raise CompileError(f"{what} cannot be compiled: {said[:_SHOWN]}")

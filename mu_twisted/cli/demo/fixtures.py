@@ -17,6 +17,7 @@ from mu_twisted.aws import AwsControl, Clients, aws_session, build_package
 from mu_twisted.base import MuError
 from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.cli._report import report_of, write_whole
+from mu_twisted.cli.demo._programs import run_program
 from mu_twisted.client import Coordinator, UnixTransport, Unreachable
 from mu_twisted.local import Stack, start, uninterrupted
 
@@ -226,7 +227,7 @@ def run_ffmpeg(ffmpeg: Path, *words: str) -> bytes:
 
     :raises DemoError: it failed.
     """
-    done = subprocess.run([str(ffmpeg), "-nostdin", "-v", "error", *words], capture_output=True, check=False)
+    done = run_program([str(ffmpeg), "-nostdin", "-v", "error", *words])
     if done.returncode:
         raise DemoError(f"ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout

@@ -7,7 +7,6 @@ one before it ended with is checked all the same.
 
 import argparse
 import shutil
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mu_twisted.aws import AwsControl, build_package
 from mu_twisted.base import counted
 from mu_twisted.cli._parser import CommandParsers, whole_number
 from mu_twisted.cli._timeline import timeline
+from mu_twisted.cli.demo._programs import run_program
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 from mu_twisted.cli.demo.fixtures import (
     BUCKET,
@@ -110,6 +110,7 @@ def _check(control: AwsControl, tools: Path, number: int, *, head: bool) -> None
         (tools / name).write_bytes(control.get_object(BUCKET, key))
     words = ["./xc-enc", "-i", "y4m", "-O", "again.state", "-o", "again.ivf", "-r", "-I", "state", "-p", "chunk.ivf"]
     words += ["in.y4m"] if head else ["-S", "state", "in.y4m"]
-    done = subprocess.run(words, cwd=tools, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = run_program(words, tools)
     if done.returncode:
-        raise DemoError(f"chunk {number} does not begin where the one before it ended: {done.stderr.strip()}")
+        said = done.stderr.decode(errors="replace").strip()
+        raise DemoError(f"chunk {number} does not begin where the one before it ended: {said}")
