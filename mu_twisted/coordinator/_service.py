@@ -25,7 +25,7 @@ from mu_twisted.coordinator._job_output import JobOutput
 from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._registry import WorkerRegistry
-from mu_twisted.coordinator._slices import Slices
+from mu_twisted.coordinator._slices import PAUSE, Slices
 from mu_twisted.coordinator._status import EventPage, EventQuery, Request
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
@@ -132,6 +132,7 @@ class Jobs:
         )
         self._output = JobOutput(self._active_jobs, self._archive, opener.parse)
         self._slices = Slices(clock)
+        self._background = Slices(clock, PAUSE)
         self.observation = Observation(
             clock, wall, self, self._active_jobs, journal, self._output.label, self._slices.run
         )
@@ -170,6 +171,7 @@ class Jobs:
         self.observation.watches.close()
         unfinished = list(self._keeping)
         self._slices.stop()
+        self._background.stop()
         for keeping in unfinished:  # the next to ask may ask the records
             with suppress(JournalError):
                 exhaust(keeping)
@@ -510,6 +512,8 @@ class Jobs:
     def _job_ended(self, status: JobStatus, job: Job, label: Labels) -> None:
         self._archive.put(status)
         keeping = self._archive.keeping(status, job, label)
+        if keeping is None:
+            return
         self._keeping.append(keeping)
 
         def ended(failure: Failure | None) -> None:
@@ -517,7 +521,7 @@ class Jobs:
             if failure is not None and not isinstance(failure.value, SchedulerStopped):
                 self._log.failure("the tasks of job {job} are not kept", failure, job=status.job)
 
-        self._slices.run(keeping).addBoth(ended)
+        self._background.run(keeping).addBoth(ended)
 
     def _labels(self, request: Request) -> Labels | None:
         """What the tasks of a job that is not being run are known by; None: that cannot be asked."""

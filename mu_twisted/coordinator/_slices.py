@@ -17,6 +17,8 @@ from mu_twisted.transport import ReactorTime
 
 SLICE = 0.01
 """Seconds of each turn that all work together has."""
+PAUSE = 0.03
+"""Seconds between slices of work that no one waits for."""
 
 T = TypeVar("T")
 
@@ -25,13 +27,14 @@ class Slices:
     """All work that is done so.
 
     :param clock: the time, and the turns.
+    :param pause: seconds from one slice to the next; 0: each turn has one.
     """
 
-    def __init__(self, clock: ReactorTime) -> None:
+    def __init__(self, clock: ReactorTime, pause: float = 0.0) -> None:
         self._clock = clock
         self._cooperator = Cooperator(
             terminationPredicateFactory=self._begin,
-            scheduler=lambda tick: cast("IDelayedCall", clock.callLater(0, tick)),
+            scheduler=lambda tick: cast("IDelayedCall", clock.callLater(pause, tick)),
         )
 
     def run(self, steps: Steps[T]) -> Deferred[T]:

@@ -8,6 +8,7 @@ from map_jobs import MapCoordinator
 from msgspec import convert, to_builtins
 
 from mu_twisted.coordinator import Request
+from mu_twisted.coordinator._slices import PAUSE
 from mu_twisted.pipelines import (
     PipelineError,
     combinations,
@@ -52,6 +53,7 @@ def test_inputs_are_there_after_a_kill(world: MapCoordinator) -> None:
 def test_a_job_that_is_over_is_told_of_where_its_pipeline_is_gone(world: MapCoordinator) -> None:
     job = world.map(combinations([["x"]]), "--retries", "0", "--", "convert {}")
     world.do_next(job, "0-0", status=1)
+    world.clock.pump([PAUSE] * 5)
     world.killed_and_started_again()
     world.missing = "no pipeline is called 'map'"
     assert [(task.state, task.label) for task in world.tasks(job)] == [("failed", "x")]

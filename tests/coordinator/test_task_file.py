@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from memory_jobs import MemoryCoordinator
 
+from mu_twisted.coordinator._slices import PAUSE
 from mu_twisted.statuses import TaskStatus
 
 
@@ -15,7 +16,7 @@ def failed_job(world: MemoryCoordinator) -> tuple[str, Path]:
     world.finish(job, "0-1")
     world.worker(job, "0-2").says(b"FAIL(no)")
     assert world.jobs.job(job).state == "failed"
-    world.clock.pump([0.0] * 20)
+    world.clock.pump([PAUSE] * 5)
     return job, world.directory / "jobs" / job / "tasks.jsonl"
 
 
@@ -111,3 +112,24 @@ def test_a_job_whose_file_cannot_be_written_is_told_of_its_records(world: Memory
     world.killed_and_started_again()
     assert found(world, job) == before
     assert not file.exists()
+
+
+def test_a_job_that_has_just_ended_is_told_of_before_its_tasks_are_kept(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "2500", "--max-workers", "1", "--retries", "0")
+    world.finish(job, "0-0")
+    world.worker(job, "0-0").says(b"FAIL(no)")
+    world.at_once(world.jobs.cancel(job))
+    file = world.directory / "jobs" / job / "tasks.jsonl"
+    assert not file.exists()
+
+    def pages() -> list[object]:
+        found = [world.tasks(job, **which) for which in ({}, {"cursor": 1000}, {"state": "done"}, {"state": "failed"})]
+        return [*found, *(world.at_once(world.jobs.settled(job, after)) for after in (0, 1, 2000))]
+
+    before = pages()
+    assert not file.exists()
+    world.clock.pump([PAUSE] * 40)
+    assert file.exists()
+    assert pages() == before
+    world.killed_and_started_again()
+    assert pages() == before

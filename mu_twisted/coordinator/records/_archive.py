@@ -5,7 +5,7 @@ Knows records and statuses, neither pipelines nor workers.
 
 import shutil
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,6 +77,8 @@ class JobArchive:
         self._statuses: dict[str, JobStatus] = {}
         self._kept: dict[str, _Kept] = {}
         self._reading: set[str] = set()
+        self._ending: dict[str, tuple[Job, Labels]] = {}
+        """Jobs that have just ended, of which the tasks are not kept yet."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._statuses
@@ -101,6 +103,7 @@ class JobArchive:
         """It is being run, or was never taken."""
         self._statuses.pop(name, None)
         self._kept.pop(name, None)
+        self._ending.pop(name, None)
 
     # -- what the journal says -------------------------------------------------------------------------------------
 
@@ -147,6 +150,11 @@ class JobArchive:
         status = self[name]
         if status.state == "done" and not status.tasks:
             return TaskPage(())  # there was nothing to do
+        if name in self._ending:
+            job, label = self._ending[name]
+            views = job.tasks_from(cursor) if state is None else job.tasks_in_state(cursor, state)
+            some = (None if view is None else task_status(view, running=False) for view in views)
+            return (yield from page_of(some, limit, state, label))
         found, label = yield from self._reading_tasks(name, status)
         tasks, first = found.tasks, bisect_left(found.tasks, cursor, key=lambda task: task.task)
         return (yield from page_of((tasks[index] for index in range(first, len(tasks))), limit, state, label))
@@ -156,34 +164,49 @@ class JobArchive:
         status = self[name]
         if status.state == "done" and not status.tasks:
             return SettledPage((), 0, over=True), []
-        found, label = yield from self._reading_tasks(name, status)
-        tasks = found.tasks
-        slots = (
-            None
-            if number is None
-            else as_settled(
-                tasks[bisect_left(tasks, number, key=lambda task: task.task)], has_result=number in found.again
-            )
-            for number in settled_last(found.settled, after, now=status.done + status.failed)
-        )
-        return (yield from settled_page(slots, after, lambda: len(found.settled), label, over=True))
+        ordered: Sequence[int]
+        if name in self._ending:
+            job, label = self._ending[name]
+            ordered = job.settled
 
-    def keeping(self, status: JobStatus, job: Job, label: Labels) -> Steps[None]:
-        """Keep the tasks of a job that has just ended: it will be asked for.
+            def settled(number: int) -> TaskStatus | None:
+                return as_settled(task_status(job.task(number), running=False), has_result=job.has_result(number))
+
+        else:
+            found, label = yield from self._reading_tasks(name, status)
+            ordered = found.settled
+
+            def settled(number: int) -> TaskStatus | None:
+                task = found.tasks[bisect_left(found.tasks, number, key=lambda task: task.task)]
+                return as_settled(task, has_result=number in found.again)
+
+        numbers = settled_last(ordered, after, now=status.done + status.failed)
+        slots = (None if number is None else settled(number) for number in numbers)
+        return (yield from settled_page(slots, after, lambda: len(ordered), label, over=True))
+
+    def keeping(self, status: JobStatus, job: Job, label: Labels) -> Steps[None] | None:
+        """Keep the tasks of a job that has just ended: it will be asked for. Until they are kept, the job itself is.
 
         :param status: as it was put here.
+        :returns: the work that is left to do; None: there are too many.
         """
+        if status.tasks > MAX_KEPT or status.job in self._reading:
+            return None
+        self._reading.add(status.job)
+        self._ending[status.job] = job, label
+        return self._keeping(status, job, label)
+
+    def _keeping(self, status: JobStatus, job: Job, label: Labels) -> Steps[None]:
         name = status.job
-        if status.tasks > MAX_KEPT or name in self._reading:
-            return
-        self._reading.add(name)
         try:
             found = yield from _task_list(job, label)
             self._keep(name, status, (found, no_label))
+            self._ending.pop(name, None)
             if self._statuses.get(name) is status:
                 yield from writing_tasks(self._task_file(name), self._journal.end(name), found)
         finally:
             self._reading.discard(name)
+            self._ending.pop(name, None)
 
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
         """The tasks of a job, and what they are known by."""
