@@ -10,7 +10,7 @@ from mu_twisted.base import MuError, counted
 from mu_twisted.cli import _format
 from mu_twisted.client.map_job import UPLOADED, MapJob
 from mu_twisted.pipelines import shown_input
-from mu_twisted.pipelines.map import command_shown, output_key
+from mu_twisted.pipelines.map import command_shown, output_key, results
 
 
 def print_plan(job: MapJob, program: Mapping[str, Any], *, as_json: bool) -> None:
@@ -27,7 +27,7 @@ def print_plan(job: MapJob, program: Mapping[str, Any], *, as_json: bool) -> Non
 
 def _rows(job: MapJob, program: Mapping[str, Any]) -> list[tuple[str, str]]:
     settings = job.settings
-    inputs, tasks = settings["inputs"], settings["tasks"]
+    inputs, tasks, count = settings["inputs"], settings["tasks"], results(settings)
     workers = min(tasks, settings["max-workers"] or tasks) + settings["overprovision"]
     rows = [("inputs", f"{len(inputs)}, {inputs.label(0)}{_last(len(inputs), inputs.label)}")]
     if job.files:
@@ -36,11 +36,11 @@ def _rows(job: MapJob, program: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("uploads", f"{counted(len(job.files), 'file')} of {size} bytes, to s3://{inputs.bucket}/{UPLOADED}")
         )
     if settings["target"] is not None and job.results is None:
-        urls = [f"s3://{settings['bucket']}/{output_key(settings, at)}" for at in (0, len(inputs) - 1)]
-        rows.append(("outputs", urls[0] + _last(len(inputs), lambda at: urls[-1 if at else 0])))
+        urls = [f"s3://{settings['bucket']}/{output_key(settings, at)}" for at in (0, count - 1)]
+        rows.append(("outputs", urls[0] + _last(count, lambda at: urls[-1 if at else 0])))
     rows.append(("first", command_shown(settings, 0)))
-    if len(inputs) > 1:
-        rows.append(("last", command_shown(settings, len(inputs) - 1)))
+    if count > 1:
+        rows.append(("last", command_shown(settings, count - 1)))
     path = program["program"]
     function = str(settings["function"]) if path is None else f"a function of {path}"
     rows.append(("tasks", f"{tasks}, on {counted(workers, 'worker')} of {function}"))

@@ -17,7 +17,7 @@ from mu_twisted.base.json_types import Json
 from mu_twisted.cli._wait import MARGIN, ProgressLine
 from mu_twisted.client import COMEBACK, COMEBACK_PAUSE, Coordinator, RequestRefused, Unreachable
 from mu_twisted.pipelines import JobSettings, split_url
-from mu_twisted.pipelines.map import inputs_of, output_key
+from mu_twisted.pipelines.map import output_key, results_of
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -112,7 +112,7 @@ class Results:
             cursor = page.get("next") if unbroken or not self._ordered else None
 
     def _print(self, pool: ThreadPoolExecutor, tasks: Sequence[int]) -> None:
-        keys = [output_key(self._settings, number) for task in tasks for number in inputs_of(self._settings, task)]
+        keys = [output_key(self._settings, number) for task in tasks for number in results_of(self._settings, task)]
         for first in range(0, len(keys), 2 * FETCHES):
             some = [key for key in keys[first : first + 2 * FETCHES] if key is not None]
             for key, (head, rest) in zip(some, pool.map(self._fetch, some), strict=True):

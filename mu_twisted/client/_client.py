@@ -143,6 +143,7 @@ class Client:
         timeout: float | None = None,
         workers: int | None = None,
         after: JobHandle | Sequence[JobHandle] | None = None,
+        together: bool = False,
         **options: Option,
     ) -> JobHandle:
         """Run a command in a shell of a worker for each input, as ``mu map`` does. Returns once the job is taken.
@@ -161,6 +162,7 @@ class Client:
         :param workers: at once, at most.
         :param after: a job, or several, to be done first: they are waited for here. In :meth:`graph` stages: nothing
             is waited for, and the outputs of one are the inputs where no others are given.
+        :param together: whether one command takes all inputs of a task: those of ``batch=``, else all.
         :param options: all others of ``mu map``, such as ``max_cost=5``, ``batch=10``, ``requirements="file"``.
         :raises UsageError: what is asked for makes no sense; one line that says why.
         :raises mu_twisted.base.MuError: inputs cannot be had, or the job cannot be taken.
@@ -168,7 +170,7 @@ class Client:
         from mu_twisted.client.map_job import checked_job, function_options, ready_job
 
         known = {"program": program, "function": function, "bucket": bucket, "memory": memory, "retries": retries}
-        given = {**known, "task-timeout": timeout, "max-workers": workers, **options}
+        given = {**known, "task-timeout": timeout, "max-workers": workers, "together": together or None, **options}
         graph, before = graph_under_way(self.coordinator), _jobs(after)
         one_by_one, each = each is True, None if isinstance(each, bool) else each
         stages = [] if graph is None else graph.check_stage(given, before)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from mu_twisted.pipelines import PipelineOptions
     from mu_twisted.statuses import JobStatus
 
-STAGE_OPTIONS = frozenset({"bucket", "batch", "csv"})
+STAGE_OPTIONS = frozenset({"bucket", "batch", "csv", "together"})
 """Options of a map that are a stage's own; all others are the whole job's."""
-MAP_OPTIONS = frozenset({"batch", "csv", "out", "range"})
+MAP_OPTIONS = frozenset({"batch", "csv", "out", "range", "together"})
 """Options that only a map has."""
 
 _under_way: ContextVar["tuple[GraphHandle, ...]"] = ContextVar("mu_graphs_under_way", default=())
@@ -143,16 +143,15 @@ class GraphHandle(JobHandle):
         request = replace(request, options={**common, **own}, program={})
         found = None
         if before and not (request.inputs or request.each or request.values or request.range):
-            if len(before) > 1:
-                raise UsageError("after: the inputs are the outputs of one stage; after several, say what they are")
-            found = before[0].output_list()
+            found = _outputs_of(before, together=bool(own.get("together")) and not one_by_one)
         job = checked_job(request, self._backend(), found=found, regions=self._options.get("regions"))
         count = len(job.settings["inputs"])
-        other = next((one for one in before if one_by_one and one.inputs != count), None)
+        other = next((one for one in before if one_by_one and one.result_count != count), None)
         if other is not None:
+            outputs = " outputs" if other.map_job.settings["together"] else ""
             raise UsageError(
                 f"each=True: there are {count} inputs, and each comes after one of stage {other.stage}, which has "
-                f"{other.inputs}"
+                f"{other.result_count}{outputs}"
             )
         with self._adding:
             name = name or f"stage-{len(self._stages) + 1}"
@@ -209,6 +208,21 @@ class GraphHandle(JobHandle):
     def _named_of(self, task: int) -> list[tuple[str, str | None]]:
         stage = next(one for one in self._stages.values() if task in one.tasks)
         return stage.map_job.named(task - stage.tasks.start)
+
+
+def _outputs_of(stages: "Sequence[StageHandle]", *, together: bool) -> Any:
+    """What some stages store, as the list of inputs of a stage after them.
+
+    :param together: whether that takes several at once: then it may come after several stages.
+    :raises UsageError: they cannot be the inputs.
+    """
+    if len(stages) > 1 and not together:
+        raise UsageError("after: the inputs are the outputs of one stage; after several, say what they are")
+    lists = [stage.output_list() for stage in stages]
+    buckets = sorted({one.bucket for one in lists})
+    if len(buckets) > 1:
+        raise UsageError(f"after: the inputs are in two buckets, {' and '.join(buckets[:2])}: use one for all stages")
+    return replace(lists[0], columns=([key for one in lists for key in one.columns[0]],))
 
 
 class StageHandle(JobHandle):
@@ -307,9 +321,11 @@ class StageHandle(JobHandle):
     # -- what the graph asks ---------------------------------------------------------------------------------------
 
     @property
-    def inputs(self) -> int:
-        """How many inputs it has."""
-        return len(self.map_job.settings["inputs"])
+    def result_count(self) -> int:
+        """How many inputs it has; where tasks take theirs together, how many tasks."""
+        from mu_twisted.pipelines.map import results
+
+        return results(self.map_job.settings)
 
     def output_list(self) -> Any:
         """The list of its outputs, which are inputs of a stage after it.

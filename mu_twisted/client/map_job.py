@@ -139,23 +139,25 @@ class MapJob:
             upload(self.clients(), self.inputs.bucket, self.files, progress)
 
     def named(self, task: int) -> list[tuple[str, str | None]]:
-        """The inputs of a task, each with the URL of its output; None: it has none."""
-        from mu_twisted.pipelines.map import inputs_of, output_key
+        """The inputs of a task, each with the URL of its output; None: it has none. Those that are taken together are
+        one."""
+        from mu_twisted.pipelines.map import label, output_key, results_of
 
         found = []
-        for number in inputs_of(self.settings, task):
+        for number in results_of(self.settings, task):
             key = output_key(self.settings, number)
             url = None if key is None else f"s3://{self.settings['target'][0]}/{key}"
-            found.append((self.settings["inputs"].whole(number), url))
+            named = label(self.settings, task) if self.settings["together"] else self.settings["inputs"].whole(number)
+            found.append((named, url))
         return found
 
     def outputs(self) -> InputList | None:
-        """The objects that it stores, one for each input; None: it stores none."""
-        from mu_twisted.pipelines.map import output_key
+        """The objects that it stores, one for each result; None: it stores none."""
+        from mu_twisted.pipelines.map import output_key, results
 
         if self.settings["target"] is None:
             return None
-        keys = [output_key(self.settings, number) or "" for number in range(len(self.settings["inputs"]))]
+        keys = [output_key(self.settings, number) or "" for number in range(results(self.settings))]
         return checked_inputs(InputList((keys,), bucket=self.settings["target"][0]))
 
     def tasks_of(self, text: str) -> list[int]:

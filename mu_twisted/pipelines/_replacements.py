@@ -8,7 +8,7 @@ from containing. Names are GNU parallel's ("Replacement strings", man parallel),
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -125,43 +125,69 @@ def fill_command(pieces: tuple[TemplatePart, ...], values: Values, files: Values
     :param files: names of files on the worker, which may hold its ``##TMPDIR##``, and are known to hold no quote.
     :raises ReplacementError: a value cannot stand there.
     """
-    files = files or {}
-    known = {**values, **files}
+    variables: dict[str, str] = {}
+    filled = [piece if isinstance(piece, str) else _filled(piece, values, files or {}, variables) for piece in pieces]
+    return _with_variables("".join(filled), variables)
+
+
+def check_together(pieces: tuple[TemplatePart, ...], common: frozenset[str]) -> None:
+    """See that a command can take several inputs at once.
+
+    :param common: names whose value is the same for all of them.
+    :raises ReplacementError: a field stands where several values would not be several words.
+    """
+    for piece in pieces:
+        if not isinstance(piece, str) and piece.name not in common and piece.context != "bare":
+            where = "double quotes" if piece.context == "double" else "an arithmetic expansion"
+            raise ReplacementError(
+                f"{piece} stands in {where}, where several inputs would not be several words: leave the quotes out, as "
+                "each is quoted by itself"
+            )
+
+
+def fill_together(
+    pieces: tuple[TemplatePart, ...], inputs: Sequence[tuple[Values, Values]], common: Mapping[str, str]
+) -> str:
+    """The command as the shell gets it, for several inputs at once: each field stands for the words of all of them.
+
+    :param inputs: of each its values, and its files as :func:`fill_command` has them.
+    :param common: files that they have in common.
+    :raises ReplacementError: as :func:`fill_command`.
+    """
     variables: dict[str, str] = {}
     filled = []
     for piece in pieces:
         if isinstance(piece, str):
             filled.append(piece)
-            continue
-        value = value_of(piece, known)
-        if "\0" in value:
-            raise ReplacementError(f"{piece}: the value holds a NUL, which no command can")
-        if piece.form == "raw":
-            filled.append(value)
-            continue
-        if piece.context == "arithmetic":
-            if not _INTEGER.fullmatch(value):
-                raise ReplacementError(f"{piece} stands in an arithmetic expansion, and is no whole number: {value!r}")
-            filled.append(value)
-            continue
-        word = f"'{value}'" if piece.name in files else quoted(value)
-        variable = variables.setdefault(word, f"_mu{len(variables) + 1}")
-        filled.append(f"${{{variable}}}" if piece.context == "double" else f'"${{{variable}}}"')
-    assigned = " ".join(f"{variable}={word}" for word, variable in variables.items())
-    return f"{assigned}; {''.join(filled)}" if assigned else "".join(filled)
-
-
-def shown_command(pieces: tuple[TemplatePart, ...], values: Values) -> str:
-    """The command for people to read: values in place, quoted."""
-    shown = []
-    for piece in pieces:
-        if isinstance(piece, str):
-            shown.append(piece)
+        elif piece.name in common:
+            filled.append(_filled(piece, {}, common, variables))
+        elif piece.form != "raw" and all(piece.name in files for _, files in inputs):
+            filled.append(" ".join(f"'{files[piece.name]}'" for _, files in inputs))  # no variables: they may be many
         else:
-            value = value_of(piece, values)
-            bare = piece.context == "bare" and piece.form != "raw" and not re.fullmatch(r"[\w@%+:,./-]+", value)
-            shown.append(quoted(value) if bare else value)
-    return "".join(shown)
+            filled.append(" ".join(_filled(piece, values, files, variables) for values, files in inputs))
+    return _with_variables("".join(filled), variables)
+
+
+def shown_command(
+    pieces: tuple[TemplatePart, ...], inputs: Sequence[Values], common: frozenset[str] = frozenset()
+) -> str:
+    """The command for people to read: values in place, quoted.
+
+    :param inputs: the values of each input that it takes.
+    :param common: names whose value is the same for all of them.
+    """
+    return "".join(
+        piece
+        if isinstance(piece, str)
+        else " ".join(_shown(piece, values) for values in (inputs[:1] if piece.name in common else inputs))
+        for piece in pieces
+    )
+
+
+def _shown(field: Field, values: Values) -> str:
+    value = value_of(field, values)
+    bare = field.context == "bare" and field.form != "raw" and not re.fullmatch(r"[\w@%+:,./-]+", value)
+    return quoted(value) if bare else value
 
 
 def quoted(value: str) -> str:
@@ -170,6 +196,30 @@ def quoted(value: str) -> str:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _filled(field: Field, values: Values, files: Values, variables: dict[str, str]) -> str:
+    """What a field becomes in a command.
+
+    :param variables: those of the shell that have values, by these as words; what needs one is added.
+    """
+    value = value_of(field, {**values, **files})
+    if "\0" in value:
+        raise ReplacementError(f"{field}: the value holds a NUL, which no command can")
+    if field.form == "raw":
+        return value
+    if field.context == "arithmetic":
+        if not _INTEGER.fullmatch(value):
+            raise ReplacementError(f"{field} stands in an arithmetic expansion, and is no whole number: {value!r}")
+        return value
+    word = f"'{value}'" if field.name in files else quoted(value)
+    variable = variables.setdefault(word, f"_mu{len(variables) + 1}")
+    return f"${{{variable}}}" if field.context == "double" else f'"${{{variable}}}"'
+
+
+def _with_variables(command: str, variables: Mapping[str, str]) -> str:
+    assigned = " ".join(f"{variable}={word}" for word, variable in variables.items())
+    return f"{assigned}; {command}" if assigned else command
 
 
 def _without_suffix(path: str) -> str:

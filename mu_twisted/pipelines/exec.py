@@ -75,11 +75,11 @@ async def run_command(w: Worker) -> None:
     """Fetch, run, store."""
     settings = w.settings
     values: dict[str, Any] = {"n": settings["offset"] + w.task}
-    fetched = stored = None
+    fetched, stored = list[Transfer](), None
     if settings["in"] is not None:
         key = fill(settings["in"], values)
-        fetched = Transfer(key, file_name(key, "in"))
-        values["in"] = fetched.file
+        fetched.append(Transfer(key, file_name(key, "in")))
+        values["in"] = fetched[0].file
     if settings["out"] is not None:
         key = fill(settings["out"], {"n": values["n"]})
         stored = Transfer(key, file_name(key, "out"))

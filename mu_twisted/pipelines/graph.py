@@ -154,11 +154,11 @@ def _stage(given: StageWords, lists: Iterator[InputList], before: Mapping[str, G
         )
     mine = len(settings["inputs"])
     for stage in after:
-        theirs = len(stage.settings["inputs"])
+        theirs = maps.results(stage.settings)
         if mine != theirs:
             raise usage.UsageError(
                 f"stage {given.name} has {mine} inputs, and each comes after one of stage {stage.name}, which has "
-                f"{theirs}"
+                f"{theirs}{' outputs' if stage.settings['together'] else ''}"
             )
     return GraphStage(given.name, settings, first, after, True, ())
 
@@ -194,8 +194,8 @@ def after(settings: JobSettings, task: int) -> Sequence[int]:
 
 
 def _tasks_with(stage: GraphStage, inputs: range) -> range:
-    batch = stage.settings["batch"]
-    return range(stage.first + inputs[0] // batch, stage.first + inputs[-1] // batch + 1)
+    first, last = (maps.task_of(stage.settings, number) for number in (inputs[0], inputs[-1]))
+    return range(stage.first + first, stage.first + last + 1)
 
 
 def label(settings: JobSettings, task: int) -> str:

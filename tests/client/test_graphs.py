@@ -14,13 +14,20 @@ from warm_processes import LIMIT
 from mu_twisted import connect
 from mu_twisted.base import MuError
 from mu_twisted.client import Client, CoordinatorError, JobHandle, StageHandle, UsageError
-from mu_twisted.pipelines import unpack_inputs
+from mu_twisted.pipelines import InputList, unpack_inputs
 
 
 @pytest.fixture
 def own(served: Served) -> Client:
     """A client of the control API in memory."""
     return connect(state_dir=served.state)
+
+
+def lists(served: Served) -> list[InputList]:
+    packed = served.service.requests[-1].inputs
+    assert packed is not None
+    first = unpack_inputs(packed)
+    return [first, *first.following]
 
 
 def stage_words(served: Served) -> list[dict[str, Any]]:
@@ -96,6 +103,12 @@ def wrong_maps() -> list[tuple[dict[str, Any], str]]:
         ),
         ({"after": "one"}, "after: stage one stores nothing that could be the inputs"),
         ({"after": ["one", "two"]}, "after: the inputs are the outputs of one stage"),
+        ({"after": ["one", "two"], "together": True}, "after: stage one stores nothing that could be the inputs"),
+        ({"after": ["two", "three"], "together": True}, "after: the inputs are in two buckets, b and other: use one"),
+        ({"after": "two", "each": True, "together": True, "batch": 3, "command": "x '{in}'"}, "in single quotes"),
+        ({"after": "two", "together": True, "command": 'cat "{in}"'}, "{in} stands in double quotes, where several"),
+        ({"after": "two", "together": "yes"}, "together: expected True or False, got 'yes', str"),
+        ({"after": "sum", "range": range(2), "each": True}, "each comes after one of stage sum, which has 1 outputs"),
         (
             {"after": "other", "each": ["a"]},
             "in the same block of mu.graph, got <StageHandle stage-1 of <GraphHandle graph-",
@@ -118,7 +131,9 @@ def test_what_can_be_no_stage_is_one_line_where_it_stands(own: Client, served: S
         stages = {
             "one": own.map("true", each=["x"], name="one"),
             "two": own.map("true", range=range(2), out="s3://b/{}", name="two"),
+            "three": own.map("true", each=["x"], out="s3://other/{}", name="three"),
         }
+        stages["sum"] = own.map("cat {in}", after=stages["two"], together=True, out="s3://b/all", name="sum")
         known: dict[str, JobHandle] = {**stages, "other": other, "job": job, "unsubmitted": unsubmitted}
         after = wrong.get("after")
         if isinstance(after, list):
@@ -126,10 +141,35 @@ def test_what_can_be_no_stage_is_one_line_where_it_stands(own: Client, served: S
         elif isinstance(after, str):
             wrong = {**wrong, "after": known[after]}
         with pytest.raises(UsageError) as caught:
-            own.map("echo {}", **wrong)
+            own.map(**{"command": "echo {}", **wrong})
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
     assert len(served.service.requests) == begun + 2
+
+
+def test_a_stage_takes_all_that_several_stages_store(own: Client, served: Served) -> None:
+    with own.graph(function="shell", bucket="mine"):
+        a = own.map("split {} > {out}", range=range(3), out="a/{}", name="a")
+        b = own.map("split {} > {out}", each=["x"], out="b/{}", name="b")
+        c = own.map("sort -m {in} > {out}", after=[a, b], together=True, out="all", name="c")
+        d = own.map("wc {in}", after=a, each=True, together=True, batch=2, name="d")
+        e = own.map("wc {in}", after=c, name="e")
+    assert [list(one.columns[0]) for one in lists(served)] == [
+        ["x"],
+        ["a/0", "a/1", "a/2", "b/x"],
+        ["a/0", "a/1", "a/2"],
+        ["all"],
+    ]
+    words = {one["name"]: one for one in stage_words(served)}
+    assert words["c"]["after"] == ["a", "b"]
+    assert {"--together", "--out=all", "--bucket=mine"} <= set(words["c"]["words"])
+    assert isinstance(c, StageHandle)
+    assert isinstance(d, StageHandle)
+    assert isinstance(e, StageHandle)
+    assert (c.tasks, d.tasks, e.tasks) == (range(4, 5), range(5, 7), range(7, 8))
+    assert c.map_job.named(0) == [("a/0 and 3 more", "s3://mine/all")]
+    assert c.map_job.tasks_of("a/2") == [0]
+    assert d.map_job.named(1) == [("a/2", None)]
 
 
 def test_a_graph_has_one_block_and_stages_in_it(own: Client, served: Served) -> None:

@@ -50,6 +50,7 @@ def test_its_lines_do_what_they_say(tmp_path: Path) -> None:
     assert printed == [
         [f"logs/{number}.txt done s3://mine/gz/{number}.txt.gz 1" for number in range(1, 4)],
         [f"gz/{number}.txt.gz {7 * number}" for number in range(1, 4)],
+        [f"{key} and {count} more 22140" for key, count in (("squares/1", 39), ("sums/0", 3))],
         [str([number * number for number in range(1000)])],
         ["256", "a b'a\\n'", "b b'b\\n'"],
     ]

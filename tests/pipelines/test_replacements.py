@@ -13,6 +13,7 @@ from mu_twisted.pipelines._replacements import (
     ReplacementError,
     fill_command,
     fill_text,
+    fill_together,
     parse_command,
     parse_text,
     parse_words,
@@ -174,6 +175,19 @@ def test_words_of_a_command_that_is_no_shell_text_stay_words(shell: str, empty: 
     assert got == ["a b", value, f"x{value}'y", "$HOME", ""]
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(max_examples=examples(20), deadline=None)
+@given(values=st.lists(VALUES, min_size=1, max_size=4))
+def test_values_that_are_taken_together_are_a_word_each(shell: str, empty: Path, values: list[str]) -> None:
+    inputs = [({"": value}, {"in": f"##TMPDIR##/in{at}"}) for at, value in enumerate(values)]
+    pieces = parse_command(PRINT + '{} {in} "{out}" {/}', NAMES)
+    command = fill_together(pieces, inputs, {"out": "##TMPDIR##/out"})
+    directory = "/tmp/mu_worker_x"
+    files = [f"{directory}/in{at}" for at in range(len(values))]
+    names = [value.rstrip("/") and value.rpartition("/")[2] for value in values]
+    assert ran(shell, command, empty) == [*values, *files, f"{directory}/out", *names]
+
+
 def test_files_of_the_worker_are_found_in_its_directory(empty: Path) -> None:
     pieces = parse_command(PRINT + '{in} "{out}" {}', NAMES)
     files = {"in": "##TMPDIR##/in-a.txt", "out": "##TMPDIR##/out-a.txt"}
@@ -264,7 +278,7 @@ def test_paths_without_suffix_or_folder(number: int, expected: str) -> None:
 def test_a_command_is_shown_with_its_values_in_place() -> None:
     pieces = parse_command('convert {} -o "{/.}.jpg" $(( {#} + 1 ))', NAMES)
     values = {"": "a b;c/x y.png", "#": "3"}
-    assert shown_command(pieces, values) == "convert 'a b;c/x y.png' -o \"x y.jpg\" $(( 3 + 1 ))"
+    assert shown_command(pieces, [values]) == "convert 'a b;c/x y.png' -o \"x y.jpg\" $(( 3 + 1 ))"
 
 
 @pytest.mark.parametrize(
