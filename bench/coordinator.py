@@ -198,14 +198,14 @@ def _resident_kb(pid: int) -> float:
 
 
 def serve(
-    work: Path, size: int, active: int, echoes: int, begun_run: Callable[[Any, "JobRun"], None] = lambda *_: None
+    work: Path, size: int, active: int, echoes: int, before_run: Callable[[Any, "JobRun"], None] = lambda *_: None
 ) -> None:
     """The process under measure: says its port, then "connected" and the reactor's lag until then, milliseconds; and in
     the end the CPU and the time for each message, microseconds.
 
     Counted from when every worker has greeted, so that greetings and the making of machines are not in it.
 
-    :param begun_run: is called with the reactor and the job's run once that has begun.
+    :param before_run: is called with the reactor and the job's run before the port is said and that begins.
     """
     from twisted.internet import reactor as installed
 
@@ -247,9 +247,9 @@ def serve(
         attempts=Attempts(reactor),
     )
     registry.add(run_)
+    before_run(reactor, run_)
     receive_workers(reactor, registry, work)
     run_.start()
-    begun_run(reactor, run_)
 
     lags: list[float] = []
     due = 0.0

@@ -203,6 +203,31 @@ def test_a_job_is_followed_its_failures_shown_retried_and_cancelled(page: Page, 
     assert page.complaints() == []
 
 
+def test_what_is_answered_slowly_is_not_asked_for_twice_at_once(page: Page, coordinator: LiveCoordinator) -> None:
+    job = coordinator.begin("-n", "4", "--retries", "0")
+    page.open_job(job)
+    workers = [coordinator.come(job, f"0-{number}") for number in range(4)]
+    page.run(
+        "const real = window.fetch; window.now = window.most = 0;"
+        "const released = new Promise((release) => { window.release = release; });"
+        "window.fetch = async (...what) => {"
+        "  if (!String(what[0]).includes('/failures')) return real(...what);"
+        "  window.most = Math.max(window.most, ++window.now);"
+        "  await released;"
+        "  try { return await real(...what); } finally { window.now--; }"
+        "};"
+    )
+    coordinator.end(workers[0], 3)
+    page.until(lambda: page.run("return window.now > 0"), "what failed is asked for")
+    coordinator.end(workers[1], 3)
+    page.shows("ffaa")
+    begun = page.run("return performance.now()")
+    page.until(lambda: page.run("return performance.now()") > begun + 700, "time to ask again")
+    page.run("window.release()")
+    page.sees("2 tasks after 1 attempt: 0-1", "#failures")
+    assert page.run("return window.most") == 1
+
+
 def test_it_goes_on_after_a_restart_of_the_coordinator(page: Page, coordinator: LiveCoordinator) -> None:
     job = coordinator.begin("-n", "3", "--retries", "3")
     page.open_job(job)

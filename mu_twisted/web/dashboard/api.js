@@ -84,6 +84,36 @@ export function follow(segments, take, status) {
   return () => stopping.abort();
 }
 
+// Has something asked for a while after it is wanted, and never twice at once: a slow answer would only become slower.
+export function paced(work) {
+  let due = null, busy = false, wanted = null, ended = false;
+  const run = async () => {
+    due = null;
+    busy = true;
+    try {
+      await work();
+    } finally {
+      busy = false;
+      const delay = wanted;
+      wanted = null;
+      if (delay !== null) soon(delay);
+    }
+  };
+  const soon = (delay) => {
+    if (ended) return;
+    if (busy) wanted = Math.min(wanted ?? delay, delay);
+    else if (due === null || delay === 0) {
+      clearTimeout(due);
+      due = setTimeout(run, delay);
+    }
+  };
+  soon.end = () => {
+    ended = true;
+    clearTimeout(due);
+  };
+  return soon;
+}
+
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

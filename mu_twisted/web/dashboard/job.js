@@ -1,6 +1,6 @@
 // One job: its counts, the grid of its tasks, what failed, and where the time goes.
 
-import { follow, get, post } from "./api.js";
+import { follow, get, paced, post } from "./api.js";
 import { chartKey, countsChart, gantt, linksMatrix, rateChart } from "./charts.js";
 import { announce, h } from "./dom.js";
 import { DATA, ORDER, bytes, called, count, counted, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
@@ -145,7 +145,10 @@ export function jobView(name, main, status) {
     if (!job.failed) { failureCard.hidden = true; return; }
     try {
       drawFailures(await get(["jobs", name, "failures"]));
-    } catch { failuresOf = null; }
+    } catch {
+      failuresOf = null;
+      failuresLater(LOOK);
+    }
   }
 
   function drawFailures(found) {
@@ -229,14 +232,14 @@ export function jobView(name, main, status) {
     }
   }
 
-  let lookDue = null;
-  function lookLater(delay) {
-    if (lookDue !== null || closed) return;
-    lookDue = setTimeout(async () => {
-      lookDue = null;
-      await Promise.all([showFailures(), showTime(), panel.refresh()]);
-      if (job?.state === "running") lookLater(timeline?.attempts.task.length > MANY ? LONG_LOOK : LOOK);
-    }, delay);
+  const failuresLater = paced(showFailures);
+  const timeLater = paced(async () => {
+    await Promise.all([showTime(), panel.refresh()]);
+    if (job?.state === "running") timeLater(timeline?.attempts.task.length > MANY ? LONG_LOOK : LOOK);
+  });
+  function lookNow() {
+    failuresLater(0);
+    timeLater(0);
   }
 
   function take(kindOfEvent, data) {
@@ -255,16 +258,14 @@ export function jobView(name, main, status) {
     summary();
     keys();
     if (before !== job.state) {
-      if (lookDue !== null) clearTimeout(lookDue);
-      lookDue = null;
       if (before) announce(`The job is ${job.state}`);
-      lookLater(0);
-    } else if (failed !== job.failed) lookLater(500);
+      lookNow();
+    } else if (failed !== job.failed) failuresLater(500);
   }
 
   const ticking = setInterval(() => { if (job?.state === "running") summary(); }, 1000);
   const stop = follow(["jobs", name, "stream"], take, status);
-  const shown = () => { if (!document.hidden) lookLater(0); };
+  const shown = () => { if (!document.hidden) lookNow(); };
   document.addEventListener("visibilitychange", shown);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", shown);
@@ -274,7 +275,8 @@ export function jobView(name, main, status) {
     closed = true;
     stop();
     clearInterval(ticking);
-    clearTimeout(lookDue);
+    failuresLater.end();
+    timeLater.end();
     document.removeEventListener("visibilitychange", shown);
     scheme.removeEventListener("change", shown);
     small.removeEventListener("change", drawTime);
