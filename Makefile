@@ -82,6 +82,9 @@ fuzz: $(VENV)/develop.stamp
 	$(FUZZ_CC) -Ilaunch/transport tests/transport/native/fuzz_frames.c launch/transport/frame.c launch/transport/bundle.c \
 		-o $(VENV)/fuzz_frames
 	$(VENV)/fuzz_frames $$(($(SECONDS) / 4)) $(or $(SEED),$$(date +%s))
+	$(FUZZ_CC) -Ilaunch/transport tests/transport/native/fuzz_links.c launch/transport/links.c launch/transport/bundle.c \
+		launch/transport/frame.c -o $(VENV)/fuzz_links
+	$(VENV)/fuzz_links $$(($(SECONDS) / 8)) $(or $(SEED),$$(date +%s))
 	$(FUZZ_CC) -Ilaunch tests/launch/native/fuzz_answers.c launch/answer.c -o $(VENV)/fuzz_answers
 	$(VENV)/fuzz_answers $$(($(SECONDS) / 8)) $(or $(SEED),$$(date +%s))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -70,8 +70,16 @@ exercise() { # NAME SANITIZERS: the core's library alone, as its user drives it
     "$work/$1" 10 "${SEED:-1}"
 }
 
+links() { # the streams of named messages alone, against a model
+    "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+        -fno-omit-frame-pointer -D_GNU_SOURCE -Ilaunch/transport tests/transport/native/fuzz_links.c \
+        launch/transport/links.c launch/transport/frame.c launch/transport/bundle.c -o "$work/of-links"
+    "$work/of-links" 10 "${SEED:-1}"
+}
+
 exercise of-memory address,undefined
 exercise of-threads thread
+links
 threads "$work/of-launcher" "not memory_is_flat"
 if cat "$work"/of-launcher/races.* 2> /dev/null; then
     exit 1
@@ -114,7 +122,8 @@ PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=de
     "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider \
     -k "not memory_is_flat"
 PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
-    "$python" -m pytest "$root/tests/transport/test_core.py" "$root/tests/rendezvous/test_relay.py" -k "core or Core" \
+    "$python" -m pytest "$root/tests/transport/test_core.py" "$root/tests/rendezvous/test_relay.py" \
+    "$root/tests/rendezvous/test_link_relay.py" "$root/tests/rendezvous/test_carried_streams.py" -k "core or Core" \
     -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider
 # What ends a process on purpose, by a signal too, is left to the signal.
 PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload \

@@ -25,7 +25,7 @@ static bundle *resized(bundle *old, size_t capacity)
     return made;
 }
 
-static bundle *bundle_new(size_t capacity)
+bundle *bundle_new(size_t capacity)
 {
     bundle *made = resized(NULL, capacity);
     if (made) {

@@ -19,6 +19,8 @@ typedef struct {
     char data[];
 } bundle;
 
+/* An empty one with room for so many bytes; NULL: there is no memory. */
+bundle *bundle_new(size_t capacity);
 bundle *bundle_hold(bundle *held);
 void bundle_release(bundle *held);
 

@@ -7,43 +7,10 @@
 #include <Python.h>
 
 #include <arpa/inet.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "core.h"
+#include "module.h"
 #include "tls.h"
-
-typedef struct {
-    PyTypeObject *core_type;
-    PyTypeObject *connection_type;
-    PyTypeObject *bundle_type;
-} module_state;
-
-typedef struct {
-    PyObject_HEAD
-    transport_core *core;
-    PyTypeObject *made;    /* the type of its connections */
-    PyTypeObject *bundle_type;
-    PyObject *events;      /* of the turn in progress */
-    Py_ssize_t passed;     /* of the events, which come first */
-    PyObject *payloads;    /* of the connection that was read last, or NULL */
-    connection *reading;
-    pthread_t thread;      /* that made it, and serves it */
-    unsigned generation;   /* of the process */
-} CoreObject;
-
-typedef struct connection_object {
-    PyObject_HEAD
-    connection *c;    /* NULL once it is lost */
-    CoreObject *core; /* not a reference: the core outlives c */
-    struct connection_object *passes_to; /* where its bundles are sent at once, if that is open; or NULL */
-    char open;
-} ConnectionObject;
-
-typedef struct {
-    PyObject_HEAD
-    bundle *held;
-} BundleObject;
 
 /* Counts the forks that lead to this process: its threads are not there, and its connections are another's. */
 static unsigned generation;
@@ -59,7 +26,7 @@ static void count_forks(void)
     (void)pthread_atfork(NULL, NULL, count_fork);
 }
 
-static bool usable(const CoreObject *self)
+bool core_object_usable(const CoreObject *self)
 {
     if (!self->core)
         PyErr_SetString(PyExc_RuntimeError, "the core is closed");
@@ -253,7 +220,7 @@ static PyObject *core_object_listen(CoreObject *self, PyObject *given)
 {
     const char *fault;
     const int descriptor = PyObject_AsFileDescriptor(given);
-    if (descriptor < 0 || !usable(self))
+    if (descriptor < 0 || !core_object_usable(self))
         return NULL;
     if (!core_listen(self->core, descriptor, &fault)) {
         PyErr_SetString(PyExc_OSError, fault);
@@ -267,7 +234,7 @@ PyDoc_STRVAR(stop_listening_doc, "stop_listening($self, /)\n--\n\n"
 
 static PyObject *core_object_stop_listening(CoreObject *self, PyObject *Py_UNUSED(none))
 {
-    if (!usable(self))
+    if (!core_object_usable(self))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     core_stop_listening(self->core);
@@ -279,14 +246,14 @@ PyDoc_STRVAR(turn_doc, "turn($self, /)\n--\n\nRead what there is; return what ha
 
 static PyObject *core_object_turn(CoreObject *self, PyObject *Py_UNUSED(none))
 {
-    return usable(self) ? events_of(self, core_turn) : NULL;
+    return core_object_usable(self) ? events_of(self, core_turn) : NULL;
 }
 
 PyDoc_STRVAR(flush_doc, "flush($self, /)\n--\n\nSend what the turn has left to be sent.\n");
 
 static PyObject *core_object_flush(CoreObject *self, PyObject *Py_UNUSED(none))
 {
-    if (!usable(self))
+    if (!core_object_usable(self))
         return NULL;
     core_flush(self->core);
     Py_RETURN_NONE;
@@ -299,7 +266,7 @@ static PyObject *core_object_close(CoreObject *self, PyObject *Py_UNUSED(none))
 {
     if (!self->core)
         return PyList_New(0);
-    if (!usable(self))
+    if (!core_object_usable(self))
         return NULL;
     PyObject *events = events_of(self, core_end);
     core_free(self->core);
@@ -319,7 +286,7 @@ PyDoc_STRVAR(set_time_doc, "set_time($self, seconds, /)\n--\n\nFor tests, with m
 static PyObject *core_object_set_time(CoreObject *self, PyObject *given)
 {
     const double seconds = PyFloat_AsDouble(given);
-    if (PyErr_Occurred() || !usable(self))
+    if (PyErr_Occurred() || !core_object_usable(self))
         return NULL;
     pool_set_time(core_pool(self->core), seconds);
     Py_RETURN_NONE;
@@ -497,7 +464,7 @@ static PyObject *connection_object_send(ConnectionObject *self, PyObject *const 
     core_payload few[FEW], *payloads = few;
     if (!self->c || count == 0)
         Py_RETURN_NONE;
-    if (!usable(self->core))
+    if (!core_object_usable(self->core))
         return NULL;
     if (count > FEW && !(payloads = PyMem_New(core_payload, (size_t)count)))
         return PyErr_NoMemory();
@@ -522,7 +489,7 @@ static PyObject *connection_object_write(ConnectionObject *self, PyObject *given
     Py_buffer view;
     if (!self->c)
         Py_RETURN_NONE;
-    if (!usable(self->core) || PyObject_GetBuffer(given, &view, PyBUF_SIMPLE) < 0)
+    if (!core_object_usable(self->core) || PyObject_GetBuffer(given, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     const core_payload data = {view.buf, (size_t)view.len};
     bundle *of = bundle_of(self->core, given);
@@ -536,7 +503,7 @@ PyDoc_STRVAR(finish_doc, "finish($self, /)\n--\n\nSend what is to be sent, then 
 
 static PyObject *connection_object_finish(ConnectionObject *self, PyObject *Py_UNUSED(none))
 {
-    if (self->c && !usable(self->core))
+    if (self->c && !core_object_usable(self->core))
         return NULL;
     if (self->c)
         core_finish(self->c);
@@ -547,7 +514,7 @@ PyDoc_STRVAR(cut_doc, "cut($self, /)\n--\n\nEnd the connection at once; that it 
 
 static PyObject *connection_object_cut(ConnectionObject *self, PyObject *Py_UNUSED(none))
 {
-    if (self->c && !usable(self->core))
+    if (self->c && !core_object_usable(self->core))
         return NULL;
     if (self->c)
         core_abort(self->c);
@@ -559,7 +526,7 @@ PyDoc_STRVAR(read_doc, "read($self, wanted, /)\n--\n\nRead from the peer, or do 
 static PyObject *connection_object_read(ConnectionObject *self, PyObject *given)
 {
     const int wanted = PyObject_IsTrue(given);
-    if (wanted < 0 || (self->c && !usable(self->core)))
+    if (wanted < 0 || (self->c && !core_object_usable(self->core)))
         return NULL;
     if (self->c)
         core_pause(self->c, !wanted);
@@ -571,7 +538,7 @@ PyDoc_STRVAR(read_at_once_doc, "read_at_once($self, size, /)\n--\n\nRead so many
 static PyObject *connection_object_read_at_once(ConnectionObject *self, PyObject *given)
 {
     const Py_ssize_t size = PyLong_AsSsize_t(given);
-    if ((size < 0 && PyErr_Occurred()) || (self->c && !usable(self->core)))
+    if ((size < 0 && PyErr_Occurred()) || (self->c && !core_object_usable(self->core)))
         return NULL;
     if (self->c)
         core_read_at_once(self->c, size < 0 ? 0 : (size_t)size);
@@ -582,7 +549,7 @@ PyDoc_STRVAR(bundle_doc, "bundle($self, /)\n--\n\nHave what comes given in bundl
 
 static PyObject *connection_object_bundle(ConnectionObject *self, PyObject *Py_UNUSED(none))
 {
-    if (self->c && !usable(self->core))
+    if (self->c && !core_object_usable(self->core))
         return NULL;
     if (self->c)
         core_bundle(self->c);
@@ -596,7 +563,7 @@ PyDoc_STRVAR(pass_on_doc, "pass_on($self, to, /)\n--\n\n"
 static PyObject *connection_object_pass_on(ConnectionObject *self, PyObject *given)
 {
     ConnectionObject *to = NULL;
-    if (self->c && !usable(self->core))
+    if (self->c && !core_object_usable(self->core))
         return NULL;
     if (given != Py_None) {
         PyTypeObject *type = self->core ? self->core->made : NULL;
@@ -614,7 +581,7 @@ PyDoc_STRVAR(watch_doc, "watch($self, wanted, /)\n--\n\nNote when the peer takes
 static PyObject *connection_object_watch(ConnectionObject *self, PyObject *given)
 {
     const int wanted = PyObject_IsTrue(given);
-    if (wanted < 0 || (self->c && !usable(self->core)))
+    if (wanted < 0 || (self->c && !core_object_usable(self->core)))
         return NULL;
     if (self->c)
         core_watch(self->c, wanted);
@@ -653,7 +620,7 @@ static int connection_object_set_max_frame(ConnectionObject *self, PyObject *giv
         return -1;
     }
     const unsigned long long limit = PyLong_AsUnsignedLongLong(given);
-    if (PyErr_Occurred() || (self->c && !usable(self->core)))
+    if (PyErr_Occurred() || (self->c && !core_object_usable(self->core)))
         return -1;
     if (self->c)
         self->c->reader.limit = limit;
@@ -802,7 +769,7 @@ static int module_exec(PyObject *module)
     state->bundle_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &bundle_spec, NULL);
     if (!state->core_type || !state->connection_type || !state->bundle_type ||
         PyModule_AddType(module, state->core_type) < 0 || PyModule_AddType(module, state->connection_type) < 0 ||
-        PyModule_AddType(module, state->bundle_type) < 0)
+        PyModule_AddType(module, state->bundle_type) < 0 || !add_link_types(module, state))
         return -1;
     for (size_t at = 0; at < sizeof constants / sizeof *constants; at++)
         if (PyModule_AddIntConstant(module, constants[at].name, constants[at].value) < 0)
@@ -816,6 +783,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->core_type);
     Py_VISIT(state->connection_type);
     Py_VISIT(state->bundle_type);
+    Py_VISIT(state->streams_type);
+    Py_VISIT(state->end_type);
+    Py_VISIT(state->stream_type);
     return 0;
 }
 
@@ -825,6 +795,9 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->core_type);
     Py_CLEAR(state->connection_type);
     Py_CLEAR(state->bundle_type);
+    Py_CLEAR(state->streams_type);
+    Py_CLEAR(state->end_type);
+    Py_CLEAR(state->stream_type);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 """A link connection carries one session's frames, from the worker's greeting on; the session decides what they mean."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mu_twisted.rendezvous._authorization import Speaker, authorize
@@ -10,8 +10,8 @@ from mu_twisted.rendezvous._pipes import PipeSession
 from mu_twisted.rendezvous._punching import Party
 from mu_twisted.rendezvous._relay_connection import RelayConnection, RelayServices
 from mu_twisted.rendezvous._run import Run
-from mu_twisted.transport import FrameProtocol
-from mu_twisted.wire import PeerError, fail
+from mu_twisted.transport import Bundle, FrameProtocol
+from mu_twisted.wire import HEADER_SIZE, PeerError, fail
 from mu_twisted.wire.links import (
     MAX_LINK_FRAME,
     PINGS,
@@ -77,6 +77,10 @@ class LinkConnection(RelayConnection):
             announced[PIPES] = True
         connection.send(LinkWelcome(announced).encode())
         connection.register_producer(self, True)
+        end = welcome.run.links.link_end(connection, greeting.task)
+        if end is not None and self._session is not None:
+            self._session.link_end = end
+            connection.bundle()
         if len(payloads) > 1:
             self.frames_received(list(payloads[1:]))
 
@@ -87,19 +91,18 @@ class LinkConnection(RelayConnection):
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """One read has completed these frames."""
-        self._arrived(len(payloads[-1]))
-        self._relay.counters.link_bytes += sum(map(len, payloads))
+        self._received(len(payloads[-1]), sum(map(len, payloads)), lambda: self._take(payloads))
+
+    def bundle_received(self, bundle: Bundle) -> None:
+        """The same, of a connection in the core, which carries most of them out by itself."""
+        self._received(bundle.longest, len(bundle) - HEADER_SIZE * bundle.frames, lambda: self._take_bundle(bundle))
+
+    def _received(self, longest: int, size: int, take: Callable[[], None]) -> None:
+        self._arrived(longest)
+        self._relay.counters.link_bytes += size
         first = self._relay.deliveries.begin()
         try:
-            for payload in payloads:
-                if self._session is None:
-                    break
-                if payload.startswith(PREFIX) and self._party is not None:
-                    self._punch(self._party[0], payload)
-                elif payload.startswith(PIPE_PREFIX) and self._pipes is not None:
-                    self._pipes.receive(parse_pipe_frame(payload))
-                else:
-                    self._session.receive(parse_link_frame(payload))
+            take()
         except PeerError as error:
             self.refuse(str(error))
         finally:
@@ -112,6 +115,34 @@ class LinkConnection(RelayConnection):
             self.pause(_ANSWERS)
         self._relay.memory_released()
 
+    def _take(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            if self._session is not None:
+                self._take_frame(self._session, payload, carry=False)
+
+    def _take_bundle(self, bundle: Bundle) -> None:
+        at, tried = 0, -1
+        while self._session is not None:
+            payload, begins, at, sent = self._session.read(bundle, at)
+            self._relay.counters.link_bytes_sent += sent
+            if payload is None:
+                return
+            if self._take_frame(self._session, payload, carry=begins != tried):
+                at = tried = begins
+
+    def _take_frame(self, session: LinkSession, payload: bytes, *, carry: bool) -> bool:
+        """:returns: whether the core is to carry it out, and has not tried before."""
+        if payload.startswith(PREFIX) and self._party is not None:
+            self._punch(self._party[0], payload)
+        elif payload.startswith(PIPE_PREFIX) and self._pipes is not None:
+            self._pipes.receive(parse_pipe_frame(payload))
+        else:
+            frame = parse_link_frame(payload)
+            if carry and session.carry(frame):
+                return True
+            session.receive(frame)
+        return False
+
     def frame_begun(self, size: int) -> None:
         """A frame has begun to arrive: read on when there is memory for it."""
         if size > MAX_LINK_FRAME:  # announced before the greeting was read
@@ -123,6 +154,8 @@ class LinkConnection(RelayConnection):
 
     def resumeProducing(self) -> None:
         self.resume(_PUNCHING)
+        if self._session is not None and self._session.link_end is not None:
+            self._relay.counters.link_bytes_sent += self._session.link_end.resume()
         super().resumeProducing()
 
     def deliver(self) -> None:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Protocol
 
+from mu_twisted.rendezvous._carried_stream import CarriedStream
 from mu_twisted.rendezvous._errors import Full
-from mu_twisted.rendezvous._links import Links
+from mu_twisted.rendezvous._links import MAX_CARRIED, Links
 from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
 from mu_twisted.rendezvous._named_storage import SMALL_MESSAGE
 from mu_twisted.rendezvous._spill import SpillError
+from mu_twisted.transport import Bundle, LinkEnd
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.links import (
     MAX_HELD,
@@ -42,6 +44,8 @@ MAX_WANTS = 4096
 MAX_ANY = 4096
 """Names under which one connection may wait for messages of any task, and 16 times that many senders' numbers that it
 may say it has."""
+IRREGULAR = 128
+"""Messages after which the core may carry streams again, of a task that has broken one off."""
 MAX_ANSWERS = 1024
 """Answers that a connection may leave untaken before it is not read."""
 
@@ -115,6 +119,9 @@ class LinkSession:
     :param attempt: of that.
     :param outlet: the connection, which is to ask for frames now.
     :param whole: whether it takes a message in one frame.
+    :ivar link_end: its connection in the core; None: it is not there, or has ended.
+    :ivar carried: streams that the core carries, of which it is an end.
+    :ivar irregular: as :class:`StreamSession` has it.
     """
 
     def __init__(self, links: Links, task: int, attempt: int, outlet: Outlet, *, whole: bool = False) -> None:
@@ -124,7 +131,11 @@ class LinkSession:
         self._links = links
         self.outlet: Outlet = outlet
         self._arriving: dict[MessageKey, _IncomingMessage] = {}
-        self._wants: set[MessageKey] = set()
+        self.link_end: LinkEnd | None = None
+        self.carried: dict[CarriedStream, None] = {}
+        self.irregular = 0
+        self._wants: dict[tuple[int, bytes], set[int]] = {}
+        self._want_count = 0
         self._any: dict[bytes, _AnySender] = {}
         self._any_count = 0
         self._said = 0
@@ -143,6 +154,8 @@ class LinkSession:
 
         :raises PeerError: it is out of place, or one too many.
         """
+        if self.carried:
+            self._settle(frame)
         match frame:
             case Whole():
                 self._take_whole(frame)
@@ -188,11 +201,15 @@ class LinkSession:
 
     def close(self) -> None:
         """End the session: what has begun to arrive is cut, what it was to receive waits for the next one."""
+        self.link_end = None
+        for carried in list(self.carried):
+            carried.end()
         for key in list(self._arriving):
             self._give_up(key)
         for delivery in self._deliveries.values():
             self._links.storage.disuse(delivery.message)
         self._wants.clear()
+        self._want_count = 0
         self._any.clear()
         self._deliveries.clear()
         self._ready.clear()
@@ -341,20 +358,87 @@ class LinkSession:
         peer, name, number = key
         self._answer(Nak(peer, number, name, reason.encode("utf-8", "replace")).encode())
 
+    # -- as an end of streams that the core carries --------------------------------------------------------------------
+
+    def carry(self, frame: LinkFrame) -> bool:
+        """Have the core carry a stream, this frame on, if it is one of a steady stream.
+
+        :returns: whether it does: then it is to carry out this frame.
+        """
+        if self.link_end is None:
+            return False
+        if isinstance(frame, Want):
+            return self._links.carry(frame.peer, self.task, frame.name, frame.number)
+        if isinstance(frame, Whole) and len(frame.part) <= SMALL_MESSAGE:
+            return self._links.carry(self.task, frame.peer, frame.name, frame.number)
+        return False
+
+    def read(self, bundle: Bundle, at: int) -> tuple[bytes | None, int, int, int]:
+        """As :meth:`Links.read`, of what its connection in the core has brought."""
+        if self.link_end is None:
+            return None, at, at, 0  # it has ended
+        return self._links.read(self.link_end, bundle, at, carries=bool(self.carried))
+
+    def may_be_carried(self, name: bytes) -> bool:
+        """Whether it may be the end of one more stream of this name that is carried: what the core sends must not
+        overtake anything.
+        """
+        waits = self._answers or self._ready or name in self._any
+        return self._whole and not waits and len(self.carried) < MAX_CARRIED
+
+    def take_back(self, message: NamedMessage, *, sent: bool) -> None:
+        """Deliver a message that its task waits for, or await the acknowledgement of one that was sent to it."""
+        key = message.stream.sender, message.stream.name, message.number
+        if not sent:
+            self._deliver(key, message, any_sender=False)
+            return
+        self._links.storage.use(message)
+        delivery = self._deliveries[key] = _Delivery(message, any_sender=False)
+        delivery.offset, delivery.ended = message.length, True
+
+    def expect(self, stream: NamedStream, number: int) -> None:
+        """Wait for a message that has not come."""
+        self._wait((stream.sender, stream.name, number))
+
+    def wants_of(self, sender: int, name: bytes) -> set[int]:
+        """The numbers of messages that its task waits for, of that sender and name."""
+        return self._wants.get((sender, name), set())
+
+    def forget_wants(self, sender: int, name: bytes) -> None:
+        """Wait for those no more."""
+        self._want_count -= len(self._wants.pop((sender, name), ()))
+
+    def _settle(self, frame: LinkFrame) -> None:
+        """A frame that the core has not carried out is carried out here, with all that is known of its stream."""
+        streams: list[NamedStream | None] = []
+        match frame:
+            case Whole() | Begin() | Part() | End() | Cut() | Held():
+                streams = [self._links.stream(self.task, frame.peer, frame.name)]
+            case Ack() if (frame.peer, frame.name, frame.number) in self._deliveries:
+                pass  # it was sent before the stream was carried
+            case Ack() | Want():
+                streams = [self._links.stream(frame.peer, self.task, frame.name)]
+            case WantAny() | Unwant():
+                streams = list(self._links.senders(self.task, frame.name))
+        for stream in streams:
+            if stream is not None and stream.carried is not None:
+                if stream.carried.is_open:
+                    self.irregular = IRREGULAR
+                stream.carried.settle()
+
     # -- as a receiver -------------------------------------------------------------------------------------------------
 
     def wants(self, sender: int, name: bytes, number: int) -> bool:
         """Whether the task waits for this message, and nothing of it can be delivered."""
         wanted = self._any.get(name)
         follows = wanted is not None and wanted.count > 0 and wanted.taken.get(sender, 0) + 1 == number
-        return follows or (sender, name, number) in self._wants
+        return follows or number in self._wants.get((sender, name), ())
 
     def begun(self, message: NamedMessage) -> None:
         """A message for the task can be delivered."""
         stream = message.stream
         key = stream.sender, stream.name, message.number
-        if key in self._wants:
-            self._wants.discard(key)
+        if self._unwait(key):
             self._deliver(key, message, any_sender=False)
         elif stream.name in self._any:
             self._queue(self._any[stream.name], stream)
@@ -391,7 +475,7 @@ class LinkSession:
         delivery = self._deliveries.get(key)
         if delivery is not None:  # from its beginning again
             self._stop(key, delivery)
-        elif key not in self._wants:
+        elif frame.number not in self._wants.get((frame.peer, frame.name), ()):
             self._check_wants()
         self._wait_for(key)
 
@@ -400,10 +484,10 @@ class LinkSession:
         stream = self._links.stream(sender, self.task, name)
         message = None if stream is None else stream.available(number)
         if message is not None and message.begun:
-            self._wants.discard(key)
+            self._unwait(key)
             self._deliver(key, message, any_sender=False)
             return
-        self._wants.add(key)
+        self._wait(key)
         if stream is not None:
             self._links.wanted(stream, number)
 
@@ -478,12 +562,12 @@ class LinkSession:
                 self._any_count -= wanted.count
                 wanted.count = 0
         else:
-            self._wants = {key for key in self._wants if key[:2] != (frame.peer, frame.name)}
+            self.forget_wants(frame.peer, frame.name)
 
     def _acknowledged(self, frame: Ack) -> None:
         key = frame.peer, frame.name, frame.number
         stream = self._links.stream(frame.peer, self.task, frame.name)
-        message = None if stream is None else stream.kept.get(frame.number)
+        message = None if stream is None else stream.stored.get(frame.number)
         if message is not None:
             message.taken = True
         delivery = self._deliveries.get(key)
@@ -492,15 +576,34 @@ class LinkSession:
         if message is not None and (delivery is None or delivery.message is not message):
             self._links.storage.use(message)
             self._links.storage.disuse(message)
-        self._wants.discard(key)
+        self._unwait(key)
         wanted = self._any.get(frame.name)
         if wanted is not None:
             self._taken(wanted, frame.peer, frame.number)
             self._satisfy(wanted)
 
     def _check_wants(self) -> None:
-        if len(self._wants) + len(self._deliveries) + self._any_count >= MAX_WANTS:
+        carried = 0 if self.link_end is None else self.link_end.waited
+        if self._want_count + len(self._deliveries) + self._any_count + carried >= MAX_WANTS:
             raise PeerError(f"{MAX_WANTS} messages are waited for: no more may be")
+
+    def _wait(self, key: MessageKey) -> None:
+        sender, name, number = key
+        numbers = self._wants.setdefault((sender, name), set())
+        self._want_count += number not in numbers
+        numbers.add(number)
+
+    def _unwait(self, key: MessageKey) -> bool:
+        """Wait for a message no more; returns whether it was waited for."""
+        sender, name, number = key
+        numbers = self._wants.get((sender, name))
+        if numbers is None or number not in numbers:
+            return False
+        numbers.discard(number)
+        if not numbers:
+            del self._wants[sender, name]
+        self._want_count -= 1
+        return True
 
     def _deliver(self, key: MessageKey, message: NamedMessage, *, any_sender: bool) -> None:
         self._links.storage.use(message)

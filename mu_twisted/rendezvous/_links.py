@@ -4,27 +4,30 @@ A session is one connection of a task; of it this knows what :class:`MessageRece
 """
 
 from collections.abc import Iterable, Mapping
-from itertools import count
 from typing import Protocol
 
+from mu_twisted.rendezvous._carried_stream import CarriedStream, StreamSession
 from mu_twisted.rendezvous._errors import Full
 from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
 from mu_twisted.rendezvous._named_storage import NamedStorage
+from mu_twisted.transport import Bundle, FrameProtocol, LinkEnd, LinkStreams
 
+MAX_CARRIED = 1024
+"""Streams of one session that are carried at once."""
+_AHEAD = 8
+"""By so many numbers a carried stream may run ahead, as the core has it."""
 MAX_MISSING = 10_000
 """Messages of a task that are gone, of which it is known when they are back."""
 
 
-class MessageReceiver(Protocol):
+class MessageReceiver(StreamSession, Protocol):
     """A session, as one that waits for messages.
 
     :ivar task: whose it is.
-    :ivar attempt: of that.
     :ivar outlet: the connection.
     """
 
     task: int
-    attempt: int
 
     @property
     def outlet(self) -> object: ...
@@ -40,6 +43,15 @@ class MessageReceiver(Protocol):
 
     def wants(self, sender: int, name: bytes, number: int) -> bool:
         """Whether its task waits for this message, and nothing of it can be delivered."""
+
+    def may_be_carried(self, name: bytes) -> bool:
+        """Whether it may be the end of one more stream of this name that is carried."""
+
+    def wants_of(self, sender: int, name: bytes) -> set[int]:
+        """The numbers of messages that its task waits for, of that sender and name."""
+
+    def forget_wants(self, sender: int, name: bytes) -> None:
+        """Wait for those no more."""
 
     def ask(self, receiver: int, name: bytes, number: int, attempt: int) -> bool:
         """Have its task send a message that it holds, unless this attempt of the receiver has it.
@@ -65,7 +77,8 @@ class Links:
     def __init__(self, storage: NamedStorage, attempts: Mapping[int, int]) -> None:
         self.storage = storage
         self._attempts = attempts
-        self._order = count()
+        self._order = 0
+        self._in_core: LinkStreams | None = None
         self.receivers: dict[int, MessageReceiver] = {}
         self.lost: set[int] = set()
         self.resent: set[int] = set()
@@ -100,7 +113,9 @@ class Links:
         :raises mu_twisted.rendezvous.Full: there is none.
         """
         stream = self._make_stream(sender, receiver, name)
-        message = NamedMessage(stream, number, attempt, length, next(self._order))
+        message = NamedMessage(stream, number, attempt, length, self._order)
+        self._order += 1
+        stream.last = max(stream.last, number)
         try:
             self.storage.reserve(message)
         except Full:
@@ -210,6 +225,7 @@ class Links:
             self.storage.remember(stream, number, attempt, digest)
         finally:
             self._drop_unused(stream)
+        stream.last = max(stream.last, number)
         self._is_back(stream, number)
         return True
 
@@ -270,6 +286,68 @@ class Links:
         self.lost.clear()
         self.resent.clear()
 
+    # -- what the core carries -----------------------------------------------------------------------------------------
+
+    def link_end(self, connection: FrameProtocol, task: int) -> LinkEnd | None:
+        """The end of carried streams that a task's connection is; None: it cannot be one."""
+        made = connection.link_end(self._in_core, task)
+        if made is not None:
+            self._in_core = made.streams
+        return made
+
+    def read(self, end: LinkEnd, bundle: Bundle, at: int, *, carries: bool) -> tuple[bytes | None, int, int, int]:
+        """Have the core carry out a bundle's frames, as far as it can, and count what they bring.
+
+        :param at: where the first begins, bytes.
+        :param carries: whether any stream of this end is carried.
+        :returns: the payload of the first that it cannot carry out, or None; where that begins, and where it ends; and
+            bytes of frames that were sent.
+        """
+        size, messages = self.storage.room(len(bundle) - at) if carries else (0, 0)
+        payload, begins, ends, came, came_bytes, acknowledged, sent = end.read(bundle, at, size, messages, self._order)
+        if came or acknowledged:
+            self._order += came
+            self.storage.count_carried(came, came_bytes, acknowledged)
+        return payload, begins, ends, sent
+
+    def carry(self, sender: int, receiver: int, name: bytes, number: int) -> bool:
+        """Have the core carry a stream whose message of this number is the next that comes, or is waited for.
+
+        :returns: whether it does so from now on.
+        """
+        one, other = self.receivers.get(sender), self.receivers.get(receiver)
+        if one is None or other is None or one.link_end is None or other.link_end is None or self._in_core is None:
+            return False
+        if one.irregular or other.irregular:
+            one.irregular, other.irregular = max(0, one.irregular - 1), max(0, other.irregular - 1)
+            return False
+        if not (one.may_be_carried(name) and other.may_be_carried(name) and self.storage.carries):
+            return False
+        stream = self.stream(sender, receiver, name)
+        if stream is not None and stream.carried is not None:
+            if stream.carried.is_open:
+                return stream.carried.relieve()  # it may have had as many messages as it can
+            stream.carried.settle()
+            stream = self.stream(sender, receiver, name)
+        last = 0 if stream is None else stream.last
+        wants = other.wants_of(sender, name)
+        following = min(wants | {number})
+        if following <= last or (stream is not None and stream.arriving):
+            return False
+        stream = self._make_stream(sender, receiver, name)
+        first = last + 1 if following <= last + _AHEAD else following
+        in_core = self._in_core.open(one.link_end, other.link_end, name, first)
+        if in_core is None:
+            return False
+        carried = CarriedStream(stream, in_core, self.storage, one, other, self._drop_unused)
+        other.forget_wants(sender, name)
+        if all(carried.want(each) for each in sorted(wants)):
+            return True
+        carried.settle()
+        for each in wants:
+            other.expect(stream, each)
+        return False
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _gone_of(self, sender: int) -> set[tuple[int, bytes, int]]:
@@ -312,7 +390,7 @@ class Links:
             receiver.cut(message)
 
     def _drop_unused(self, stream: NamedStream) -> None:
-        streams = self._streams[stream.receiver, stream.name]
+        streams = self._streams.get((stream.receiver, stream.name), {})
         if stream.unused and streams.pop(stream.sender, None) is not None:
             self.storage.uncount()
             if not streams:

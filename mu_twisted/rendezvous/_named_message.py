@@ -2,27 +2,61 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+
+class Carried(Protocol):
+    """A stream, as one whose messages the transport's core has, or some of them.
+
+    :ivar is_open: whether the core carries it still.
+    """
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def relieve(self) -> bool:
+        """Have the store take those messages that were acknowledged.
+
+        :returns: whether there were any.
+        """
+
+    def settle(self) -> None:
+        """Have the stream carried no more, and its messages be the store's."""
+
+    def drop(self) -> None:
+        """Forget it with its messages."""
 
 
 class NamedStream:
     """The messages of one task to another under one name, by their numbers.
 
-    :ivar kept: complete ones.
+    :ivar stored: complete ones, but for those in the core.
+    :ivar carried: what it is in the core; None: it is not.
+    :ivar last: the largest number that any message had that was not in the core.
     :ivar arriving: those that a connected sender has begun and not ended.
     :ivar gone: of those that were taken and then removed, the attempt that had sent them and their digest.
     :ivar forgotten: all up to this number that are nowhere above are gone too, and this attempt had sent them.
     """
 
-    __slots__ = ("arriving", "forgotten", "gone", "kept", "name", "receiver", "sender")
+    __slots__ = ("arriving", "carried", "forgotten", "gone", "last", "name", "receiver", "sender", "stored")
 
     def __init__(self, sender: int, receiver: int, name: bytes) -> None:
         self.sender = sender
         self.receiver = receiver
         self.name = name
-        self.kept: dict[int, NamedMessage] = {}
+        self.stored: dict[int, NamedMessage] = {}
+        self.carried: Carried | None = None
+        self.last = 0
         self.arriving: dict[int, NamedMessage] = {}
         self.gone: dict[int, tuple[int, bytes]] = {}
         self.forgotten = (0, 0)
+
+    @property
+    def kept(self) -> "dict[int, NamedMessage]":
+        """Complete ones. Who asks has those in the core settled."""
+        if self.carried is not None:
+            self.carried.settle()
+        return self.stored
 
     @property
     def unused(self) -> bool:

@@ -12,11 +12,13 @@ from pathlib import Path
 from mu_twisted.rendezvous._errors import Full
 from mu_twisted.rendezvous._message import Account
 from mu_twisted.rendezvous._message_store import MessageStore
-from mu_twisted.rendezvous._named_message import NamedFile, NamedMessage, NamedStream
+from mu_twisted.rendezvous._named_message import Carried, NamedFile, NamedMessage, NamedStream
 from mu_twisted.rendezvous._spill import BUNDLE, BUNDLED, SpillError
 
 SMALL_MESSAGE = 64 << 10
 """Bytes of a message that may wait in memory."""
+CARRIED_BYTES, CARRIED_MESSAGES = 256 << 10, 32
+"""So much room there must be for streams to be carried: near a limit each message is decided about here."""
 
 
 class NamedStorage:
@@ -26,6 +28,8 @@ class NamedStorage:
     :param store: what all jobs share.
     :param directory: for its files; made with the first of them.
     :ivar used: bytes of all messages, by the length that was announced.
+    :ivar carried: streams that have messages in the transport's core, or may have; the first of them is the next from
+        which messages are taken where room is needed.
     """
 
     def __init__(self, label: str, store: MessageStore, directory: Path) -> None:
@@ -36,6 +40,8 @@ class NamedStorage:
         self._in_memory: OrderedDict[NamedMessage, None] = OrderedDict()
         self._taken: OrderedDict[NamedMessage, None] = OrderedDict()
         self._taken_bytes = 0
+        self.carried: OrderedDict[Carried, None] = OrderedDict()
+        self._carried_bytes = self._carried_messages = 0
 
     def limit(self, limits: Mapping[str, int]) -> None:
         """Set what a coordinator allows this job, as far as the rendezvous allows it.
@@ -44,7 +50,7 @@ class NamedStorage:
         """
         ours = self._store.limits.links
         self.used.limit = min(limits.get("links", ours), ours)
-        while self.used.free < 0 and self._taken:
+        while self.used.free < 0 and (self._taken or self.carried):
             self.forget_oldest()
 
     def count(self) -> None:
@@ -75,7 +81,7 @@ class NamedStorage:
         """
         store, length = self._store, message.length
         if self.used.free + self._taken_bytes >= length and not store.disk_needed:
-            while self.used.free < length and self._taken:
+            while self.used.free < length and (self._taken or self.carried):
                 self.forget_oldest()
             if self.used.free >= length and store.make_disk_room(length):
                 self.count()
@@ -123,6 +129,55 @@ class NamedStorage:
         body = message.body or b""
         return body if count == len(body) else body[offset : offset + count]
 
+    @property
+    def carries(self) -> bool:
+        """Whether there is so much room that another stream may be carried."""
+        store = self._store
+        room = min(self.used.free, store.stored.free)
+        return room > CARRIED_BYTES and store.named.free > CARRIED_MESSAGES and not store.broken
+
+    def room(self, size: int) -> tuple[int, int]:
+        """What carried streams may take.
+
+        :param size: bytes that have come for them: so much memory is made free, if it can be.
+        :returns: bytes of messages, and how many of them.
+        """
+        store = self._store
+        if store.memory.free < size:
+            store.make_room(size)
+        return min(self.used.free, store.stored.free, store.memory.free), store.named.free
+
+    def count_carried(self, messages: int, size: int, acknowledged: int) -> None:
+        """Count what has become of carried streams.
+
+        :param messages: that have come; ``size``: bytes of them.
+        :param acknowledged: bytes of messages.
+        """
+        store = self._store
+        store.named.used += messages
+        store.memory.used += size
+        store.stored.used += size
+        self.used.used += size
+        self._carried_messages += messages
+        self._carried_bytes += size
+        self._taken_bytes += acknowledged
+        store.taken.setdefault(self, self)
+        if self._carried_bytes:
+            store.idle[self] = None
+
+    def take_over(self, message: NamedMessage, body: bytes, *, acknowledged: bool) -> None:
+        """Have a message that was in the core, and is counted."""
+        self._carried_messages -= 1
+        self._carried_bytes -= len(body)
+        message.body = body
+        message.arrived = len(body)
+        if body:
+            self._in_memory[message] = None
+        if acknowledged:
+            message.taken = True
+            self._taken[message] = None
+            self._store.taken[message] = self
+
     def release(self, message: NamedMessage) -> None:
         """Free what a message takes, which is of no more use."""
         self.use(message)
@@ -133,8 +188,7 @@ class NamedStorage:
             self._give_back(message.length)
             if self._in_memory.pop(message, message) is None:
                 self._store.memory.used -= message.length
-                if not self._in_memory:
-                    self._store.idle.pop(self, None)
+                self._idle_no_more()
             return
         file.messages -= 1
         if not file.messages:
@@ -152,7 +206,7 @@ class NamedStorage:
     def disuse(self, message: NamedMessage) -> None:
         """End one use; what was taken may be removed from now on, if room is needed."""
         message.uses -= 1
-        kept = message.stream.kept.get(message.number) is message
+        kept = message.stream.stored.get(message.number) is message
         if kept and message.taken and not message.uses:
             self._taken[message] = None
             self._store.taken[message] = self
@@ -165,15 +219,20 @@ class NamedStorage:
         """
         store = self._store
         for stream in streams:
-            store.named.used -= 1 + len(stream.kept) + len(stream.arriving) + len(stream.gone)
+            if stream.carried is not None:
+                stream.carried.drop()
+            store.named.used -= 1 + len(stream.stored) + len(stream.arriving) + len(stream.gone)
             for number in stream.gone:
                 del store.gone[stream, number]
         for message in self._taken:
             del store.taken[message]
-        store.memory.used -= sum(message.length for message in self._in_memory)
+        store.taken.pop(self, None)
+        store.named.used -= self._carried_messages
+        store.memory.used -= self._carried_bytes + sum(message.length for message in self._in_memory)
         store.stored.used -= self.used.used
         store.idle.pop(self, None)
-        self.used.used = self._taken_bytes = 0
+        self.used.used = self._taken_bytes = self._carried_bytes = self._carried_messages = 0
+        self.carried.clear()
         self._in_memory.clear()
         self._taken.clear()
 
@@ -181,6 +240,8 @@ class NamedStorage:
 
     def spill(self) -> None:
         """Move the oldest messages from memory to disk, as many as one file may have."""
+        if not self._in_memory:
+            self._take_carried()
         batch: list[NamedMessage] = []
         size = 0
         for message in self._in_memory:
@@ -188,6 +249,9 @@ class NamedStorage:
                 break
             batch.append(message)
             size += message.length
+        if not batch:
+            self._store.idle.pop(self, None)
+            return
         file = NamedFile(self._store.spill.new_path(self._directory), size, len(batch))
         try:
             self._store.spill.put(file.path, 0, (message.body or b"" for message in batch))
@@ -203,17 +267,21 @@ class NamedStorage:
             start += message.length
             del self._in_memory[message]
         self._store.memory.used -= size
-        if not self._in_memory:
-            self._store.idle.pop(self, None)
+        self._idle_no_more()
 
     def forget_oldest(self) -> None:
         """Remove the message that was taken first, and remember what it was."""
-        self.lose(next(iter(self._taken)))
+        if not self._taken or next(iter(self._store.taken)) is self:
+            self._take_carried()
+        if self._taken:
+            self.lose(next(iter(self._taken)))
+        else:
+            self._store.taken.pop(self, None)
 
     def lose(self, message: NamedMessage) -> None:
         """Remove a complete message, and remember what it was."""
         stream = message.stream
-        del stream.kept[message.number]
+        del stream.stored[message.number]
         self.release(message)
         self._store.named.used += 1
         stream.gone[message.number] = message.attempt, message.digest or b""
@@ -247,6 +315,23 @@ class NamedStorage:
             store.idle[self] = None
             if store.memory.free < 0:
                 store.make_room(0)
+
+    def _take_carried(self) -> None:
+        """Take messages out of the core, as many as a file may have, of one stream after the other."""
+        before = self._carried_bytes
+        if self in self._store.taken:
+            self._store.taken.move_to_end(self)  # what stays in the core has come later
+        for carried in list(self.carried):
+            if carried.relieve():
+                self.carried.move_to_end(carried)
+            else:
+                carried.settle()
+            if before - self._carried_bytes > BUNDLE or len(self._in_memory) > BUNDLED:
+                break
+
+    def _idle_no_more(self) -> None:
+        if not self._in_memory and not self._carried_bytes:
+            self._store.idle.pop(self, None)
 
     def _give_back(self, length: int) -> None:
         self.used.used -= length

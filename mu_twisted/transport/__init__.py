@@ -14,7 +14,15 @@ from mu_twisted.transport._every import Repetition, every
 from mu_twisted.transport._factory import FrameFactory
 from mu_twisted.transport._interfaces import ListeningPort, ReactorTime, TcpPort
 from mu_twisted.transport._port_holder import why_not_listening
-from mu_twisted.transport._protocol import Bundle, FrameProtocol, Peer, Receiver
+from mu_twisted.transport._protocol import (
+    Bundle,
+    FrameProtocol,
+    LinkEnd,
+    LinkStream,
+    LinkStreams,
+    Peer,
+    Receiver,
+)
 from mu_twisted.transport._reasons import HANDSHAKE_FAULTS
 
 __all__ = [
@@ -24,6 +32,9 @@ __all__ = [
     "DropLog",
     "FrameFactory",
     "FrameProtocol",
+    "LinkEnd",
+    "LinkStream",
+    "LinkStreams",
     "ListeningPort",
     "Peer",
     "ReactorTime",

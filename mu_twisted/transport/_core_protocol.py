@@ -9,7 +9,7 @@ from mu_twisted.tls import TLSError, identity_of_der
 from mu_twisted.transport import _core
 from mu_twisted.transport._core_failures import CoreFailure, describe, is_ordinary
 from mu_twisted.transport._interfaces import Producer
-from mu_twisted.transport._protocol import ConnectionOwner, FrameProtocol, Peer
+from mu_twisted.transport._protocol import ConnectionOwner, FrameProtocol, LinkEnd, LinkStreams, Peer
 from mu_twisted.transport._reasons import failed_here, takes_nothing
 
 
@@ -79,7 +79,7 @@ class CoreProtocol(_core.Connection, FrameProtocol):
     def noted(self, notes: int) -> None:
         """Something has changed beside the frames that have come."""
         if notes & (_core.BLOCKED | _core.DRAINED):
-            self.pace()
+            self.pace(drained=bool(notes & _core.DRAINED))
         if notes & _core.PARTIAL and self._reason is None:
             self._watch(anew=bool(notes & _core.COMPLETED))
             if self._begun is not None and self.announced:
@@ -110,10 +110,13 @@ class CoreProtocol(_core.Connection, FrameProtocol):
         """What was to be sent is not, since so many bytes are not taken."""
         self.drop(takes_nothing(unsent))
 
-    def pace(self) -> None:
-        """Pause the producer, or let it go on: the peer takes no more, or has taken all."""
+    def pace(self, *, drained: bool = False) -> None:
+        """Pause the producer, or let it go on: the peer takes no more, or has taken all.
+
+        :param drained: whether it had not; the core itself may have more to send then.
+        """
         producer, blocked = self._producer, self.blocked
-        if producer is None or blocked == self._held_back:
+        if producer is None or (blocked == self._held_back and not (drained and not blocked)):
             return
         self._held_back = blocked
         if blocked:
@@ -122,6 +125,10 @@ class CoreProtocol(_core.Connection, FrameProtocol):
             producer.resumeProducing()
 
     # Calls of the receiver, beside those that are C's
+
+    def link_end(self, streams: LinkStreams | None, task: int) -> LinkEnd:
+        made = streams if isinstance(streams, _core.LinkStreams) else _core.LinkStreams()
+        return made.end(self, task)
 
     def register_producer(self, producer: Producer, streaming: bool) -> None:
         if not self._connected or self._reason is not None:

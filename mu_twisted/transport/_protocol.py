@@ -6,7 +6,7 @@ Knows nothing of what the frames mean, and of the factory only what :class:`Conn
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mu_twisted.tls import Identity
 from mu_twisted.transport._deadlines import Deadlines
@@ -75,6 +75,76 @@ class Bundle(Protocol):
     def __len__(self) -> int: ...
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
+class LinkStreams(Protocol):
+    """Streams of one job's named messages that the core carries: it delivers and acknowledges them, and keeps them."""
+
+    def open(self, sender: Any, receiver: Any, name: bytes, first: int, /) -> "LinkStream | None":
+        """Carry a stream between two :class:`LinkEnd` from the message of this number on; None: it cannot be."""
+
+
+class LinkEnd(Protocol):
+    """One task's connection, as the end of streams that the core carries."""
+
+    @property
+    def streams(self) -> LinkStreams:
+        """All of them."""
+
+    @property
+    def waited(self) -> int:
+        """Messages of them that its task waits for, or has not acknowledged."""
+
+    def read(
+        self, bundle: Any, at: int, size: int, messages: int, order: int, /
+    ) -> tuple[bytes | None, int, int, int, int, int, int]:
+        """Carry out a bundle's frames as far as each belongs to a stream that is carried, and follows its rules.
+
+        :param at: of the first, bytes.
+        :param size: bytes of messages that may be kept.
+        :param messages: how many of them.
+        :param order: of the next message that comes.
+        :returns: the payload of the first that is not carried out, or None; where it begins, and where it ends; how
+            many messages have come; their bytes; bytes of those that were acknowledged; bytes of frames that were sent.
+        """
+
+    def resume(self) -> int:
+        """Send what its peer did not take before.
+
+        :returns: bytes of frames that were sent.
+        """
+
+
+class LinkStream(Protocol):
+    """One of them, carried or not any more, with its messages."""
+
+    @property
+    def messages(self) -> int:
+        """How many it has."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether its receiver waits for a message that has come, or has not acknowledged one."""
+
+    def want(self, number: int, /) -> bool:
+        """Have its receiver wait for a message.
+
+        :returns: whether it can.
+        """
+
+    def close(self) -> None:
+        """Carry it no more."""
+
+    def take(self, all: bool, /) -> list[tuple[int, int, bytes, bytes, bool, bool, bool]]:  # noqa: A002
+        """Take messages out of the core.
+
+        :param all: those too that were not acknowledged.
+        :returns: of each its number, its order, its digest in hexadecimal, its bytes, and whether it was waited for,
+            was sent, was acknowledged.
+        """
+
+    def missing(self) -> list[int]:
+        """The numbers of messages that are waited for and have not come."""
 
 
 class ConnectionOwner(Protocol):
@@ -205,6 +275,15 @@ class FrameProtocol:
         The core does so with a bundle that is not long, as long as the other one is open and takes it. What it does not
         send so is received as any other. Where there is no core nothing is.
         """
+
+    def link_end(self, streams: LinkStreams | None, task: int) -> LinkEnd | None:
+        """Have it be the end of streams of named messages that the core carries.
+
+        :param streams: those of the job; None: there are none yet.
+        :param task: whose connection it is.
+        :returns: None where there is no core.
+        """
+        return None
 
     @property
     def missing(self) -> int:

@@ -31,13 +31,15 @@ from mu_twisted.wire.links import (
 KIB = 1 << 10
 LIMITS = RelayLimits(memory=200 * KIB, links=1500 * KIB, disk=2000 * KIB, named=60)
 TASKS = range(3)
-ONE, ANY = b"one", b"any"
+ONE, ANY, SHORT = b"one", b"any", b"short"
 SIZES = [0, 1, 5000, 64 * KIB, 64 * KIB + 1, MAX_PART, MAX_PART + 1, 300 * KIB]
 
 
 def content(sender: int, to: int, name: bytes, number: int) -> bytes:
-    """What a deterministic program sends."""
+    """What a deterministic program sends; under this name they are short."""
     chance = random.Random(repr((sender, to, name, number)))
+    if name == SHORT:
+        return chance.randbytes(chance.choice((0, 1, 100, 5000)))
     return chance.randbytes(16) * (chance.choice(SIZES) // 16) + bytes(chance.choice(SIZES[:2]))
 
 
@@ -61,6 +63,10 @@ class Store:
         tokens = count()
         self.mailboxes = Mailboxes(self.store, lambda: f"token{next(tokens)}")
         self.lost: set[int] = set()
+
+    def end(self) -> None:
+        """The job is over."""
+        self.mailboxes.end(b"j")
 
     def on_disk(self) -> int:
         return sum(path.stat().st_size for path in self.directory.glob("spill/*/*"))
