@@ -45,7 +45,13 @@ class Slices:
         found: list[T] = []
 
         def stepping() -> Steps[None]:
-            found.append((yield from steps))
+            while True:  # by ``yield from`` the steps would end with this, where it is left behind
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found.append(end.value)
+                    return
+                yield
 
         def ended(_: object) -> None:
             if not result.called:
@@ -66,7 +72,7 @@ class Slices:
         return result
 
     def stop(self) -> None:
-        """Leave what is under way where it is; it never fires."""
+        """Leave what is under way where it is: whoever has its steps can do the rest."""
         self._cooperator.stop()
 
     def _begin(self) -> Callable[[], bool]:

@@ -84,7 +84,8 @@ def test_a_file_that_is_damaged_is_made_anew(world: MemoryCoordinator, old: str,
     assert found(world, job) == before
 
 
-def test_a_coordinator_that_is_stopped_leaves_the_file(world: MemoryCoordinator) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_coordinator_that_is_stopped_leaves_the_file(world: MemoryCoordinator, begun: bool) -> None:
     job = world.submit("-n", "2500", "--max-workers", "1")
     file = world.directory / "jobs" / job / "tasks.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,8 @@ def test_a_coordinator_that_is_stopped_leaves_the_file(world: MemoryCoordinator)
         world.clock.calls.remove(call)
         call.called = 1
         call.func(*call.args, **call.kw)
+    if begun:
+        world.clock.advance(PAUSE)
     assert not file.exists()
     world.jobs.stop()
     world.clock.takes = 0.0
