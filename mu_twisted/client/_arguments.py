@@ -7,8 +7,10 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from math import isnan
+from operator import index
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Any, NamedTuple, ParamSpec, TypeGuard, TypeVar, Union, get_args, get_origin
 
 from mu_twisted.base import printable
 from mu_twisted.client._errors import UsageError
@@ -48,17 +50,15 @@ class _AcceptedType(NamedTuple):
             return True
         if self.type in (int, float) and isinstance(value, bool):
             return False
-        if self.type is int:  # numpy's as well
-            return hasattr(type(value), "__index__")
-        if self.type is float:
-            return hasattr(type(value), "__float__") or hasattr(type(value), "__index__")
-        if self.items and isinstance(value, str | bytes) and self.items[0].type is not Any:
+        if self.type in (int, float):  # numpy's as well
+            return _is_number(value, whole=self.type is int)
+        if self.items and isinstance(value, str | bytes | bytearray) and self.items[0].type is not Any:
             return False
         return isinstance(value, self.type) and self.wrong_item(value) is None
 
     def wrong_item(self, value: object) -> int | None:
-        """Where in a list or tuple there is something that it does not take."""
-        if not self.items or not isinstance(value, list | tuple):
+        """Where in a list or the like there is something that it does not take."""
+        if not self.items or not _is_list(value):
             return None
         return next((at for at, one in enumerate(value) if not any(kind.takes(one) for kind in self.items)), None)
 
@@ -119,7 +119,7 @@ def _check(name: str, value: object, kinds: Sequence[_AcceptedType]) -> None:
         return
     for kind in kinds:
         at = kind.wrong_item(value)
-        if at is not None and isinstance(value, list | tuple):
+        if at is not None and _is_list(value):
             name, value, kinds = f"{name}[{at}]", value[at], kind.items
             break
     try:
@@ -128,6 +128,21 @@ def _check(name: str, value: object, kinds: Sequence[_AcceptedType]) -> None:
         shown = "something"
     wanted = _either([kind.called() for kind in kinds if kind.type is not NoneType])
     raise ArgumentError(f"{name}: expected {wanted}, got {shown}, {type(value).__name__}")
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Whether it can be gone through as often as one likes."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def _is_number(value: Any, *, whole: bool) -> bool:
+    """Whether a number can be made of it that is one: not of an array, nor of a text."""
+    if not hasattr(type(value), "__index__") and (whole or not hasattr(type(value), "__float__")):
+        return False
+    try:
+        return not isnan(float(index(value) if whole else value))
+    except Exception:  # noqa: BLE001 - it is the argument's own code
+        return False
 
 
 def _either(words: Sequence[str]) -> str:

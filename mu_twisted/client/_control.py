@@ -236,9 +236,9 @@ class Coordinator:
 
         :param probed: whether that is asked.
         """
-        target = "/".join(["", VERSION, *(quote(segment, safe="") for segment in path)])
+        target = "/".join(["", VERSION, *(quote(segment, safe="", errors="backslashreplace") for segment in path)])
         if query:
-            target += "?" + urlencode(query)
+            target += "?" + urlencode(query, errors="backslashreplace")
         connection = http.client.HTTPConnection("mu")
         connection.sock = self.transport.dial()
         connection.sock.settimeout(timeout)

@@ -291,6 +291,7 @@ class StageHandle(JobHandle):
         :param timeout: seconds to wait at most; None: any time.
         :raises TimeoutError: they are not by then. The job goes on.
         """
+        timeout = None if timeout is None else float(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         try:
             for _ in self._settled(until):

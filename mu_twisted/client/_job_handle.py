@@ -87,6 +87,7 @@ class JobHandle:
         :param timeout: seconds to wait at most; None: any time.
         :raises TimeoutError: it is not over by then. It goes on.
         """
+        timeout = None if timeout is None else float(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         found = self._coordinator.get("jobs", self.name)
         while found["state"] == "running":

@@ -139,6 +139,7 @@ class CallExecutor(Executor):
         calls = list(zip(*iterables, strict=False))
         size = chunksize or max(1, -(-len(calls) // (CHUNKS * self.workers)))
         chunks = iter(calls)
+        timeout = None if timeout is None else float(timeout)
         parts: Iterator[list[T]] = super().map(
             _for_each(fn), iter(lambda: list(islice(chunks, size)), []), timeout=timeout
         )

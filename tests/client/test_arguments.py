@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from control_server import Served
 
 from mu_twisted import connect
-from mu_twisted.client import Client, JobHandle, UsageError
+from mu_twisted.client import Client, CoordinatorError, JobHandle, UsageError
 from mu_twisted.client.executor import CallExecutor
 from mu_twisted.client.parallel import register_joblib
 
@@ -37,6 +38,18 @@ class Whole:
         return "3"
 
 
+class Array:
+    """As numpy's: of several numbers none can be made."""
+
+    def __index__(self) -> int:
+        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
+    __float__ = __index__
+
+    def __repr__(self) -> str:
+        return "array([1, 2])"
+
+
 EACH = "a text, a path, a list of texts or True or False"
 OPTION = "a text, a whole number, a number or True or False"
 WRONG: list[tuple[Callable[[Client, JobHandle], object], str]] = [
@@ -54,6 +67,14 @@ WRONG: list[tuple[Callable[[Client, JobHandle], object], str]] = [
     (lambda mu, _: mu.map("x", "a", timeout=[]), "timeout: expected a number, got [], list"),  # type: ignore[arg-type]
     (lambda mu, _: mu.map("x", "a", out=Path("b")), "out: expected a text, got PosixPath('b'), PosixPath"),  # type: ignore[arg-type]
     (lambda mu, _: mu.map("x", "a", after=["j"]), "after[0]: expected a JobHandle, got 'j', str"),  # type: ignore[list-item]
+    (lambda mu, _: mu.map("x", "a", after=range(2)), "after[0]: expected a JobHandle, got 0, int"),  # type: ignore[arg-type]
+    (
+        lambda mu, _: mu.map("x", "a", after=bytearray(b"j")),
+        "after: expected a JobHandle or a list of JobHandles, got ",
+    ),  # type: ignore[arg-type]
+    (lambda mu, _: mu.map("x", each=bytearray(b"j")), f"each: expected {EACH}, got bytearray(b'j'), bytearray"),  # type: ignore[arg-type]
+    (lambda mu, _: mu.graph(workers=Array()), "workers: expected a whole number, got array([1, 2]), Array"),  # type: ignore[arg-type]
+    (lambda mu, _: mu.graph(memory=10**5000), "memory: expected a whole number, got something, int"),
     (
         lambda mu, _: mu.map("x", "a", max_cost=[5]),
         f"max_cost: expected {OPTION}, got [5], list",
@@ -69,6 +90,8 @@ WRONG: list[tuple[Callable[[Client, JobHandle], object], str]] = [
     (lambda mu, _: mu.job(3), "name: expected a text, got 3, int"),  # type: ignore[arg-type]
     (lambda mu, _: asyncio.run(mu.asyncio.map("x", 3)), "inputs: expected a text, a path or a list of texts or paths"),
     (lambda _, job: job.wait("soon"), "timeout: expected a number, got 'soon', str"),  # type: ignore[arg-type]
+    (lambda _, job: job.wait(Array()), "timeout: expected a number, got array([1, 2]), Array"),  # type: ignore[arg-type]
+    (lambda _, job: job.wait(float("nan")), "timeout: expected a number, got nan, float"),
     (lambda _, job: job.output(None), "task: expected a whole number or a text, got None, NoneType"),  # type: ignore[arg-type]
     (lambda _, job: job.output(1, attempt="0"), "attempt: expected a whole number, got '0', str"),  # type: ignore[arg-type]
     (lambda *_: connect(local="yes"), "local: expected True or False, got 'yes', str"),  # type: ignore[arg-type]
@@ -89,6 +112,21 @@ def test_a_wrong_type_is_one_line(own: Client, served: Served, call: Callable[..
     assert len(str(caught.value)) < 250
     assert isinstance(caught.value, TypeError)  # as Python has it
     assert not served.service.requests
+
+
+def test_a_number_of_any_kind_is_a_time_to_wait(own: Client) -> None:
+    quarter: Any = Fraction(1, 4)
+    job = own.map("x", range="1:3", function="f")
+    with pytest.raises(TimeoutError, match=r"is not over after 0\.25 s"):
+        job.wait(quarter)
+
+
+@pytest.mark.parametrize("text", ["a\udcff", "other\ud800"])
+def test_a_text_that_is_no_unicode_names_no_job_and_no_task(own: Client, text: str) -> None:
+    with pytest.raises(CoordinatorError, match="there is no job"):
+        own.job(text)
+    with pytest.raises(CoordinatorError, match="called"):
+        own.map("x", range="1:3", function="f").output(text)
 
 
 def test_what_is_as_good_as_the_type_is_taken(own: Client, served: Served, tmp_path: Path) -> None:
