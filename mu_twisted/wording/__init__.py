@@ -14,6 +14,7 @@ from mu_twisted.wording._failure_groups import (
     failure_groups,
     failure_line,
     failure_lines,
+    grouping,
     output_hint,
     ranges,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "failure_groups",
     "failure_line",
     "failure_lines",
+    "grouping",
     "how_long",
     "is_out_of_memory",
     "output_hint",

@@ -1,6 +1,7 @@
 """Failure groups sort failed tasks by what they failed of, as one cause often fails many.
 
-Errors that differ only in numbers, and in the names of workers' directories, count as one reason.
+Errors that differ only in numbers, in the names of workers' directories, and in the names of tasks' own inputs, count
+as one reason.
 """
 
 import re
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mu_twisted.base import counted
+from mu_twisted.base.steps import Steps, exhaust
 
 SHOWN_REASONS = 10
 """Reasons that are listed where not all of them are asked for."""
@@ -20,7 +22,18 @@ HOW_IT_DEPENDS = {
 }
 """How a task depends on the one that it has failed with, and how several do."""
 _DEPENDENT = re.compile(rf"task [0-9]+, ({'|'.join(HOW_IT_DEPENDS)}), failed: ")
-_VARYING = re.compile(r"mu_worker_\w+|[0-9]+")
+_VARYING = re.compile(
+    r"mu_worker_\w+(?:/(?:in|out)[0-9]*-[\w.-]*\w)?"
+    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+    r"|0[xX][0-9a-fA-F]+"
+    r"|(?<!\w)(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}(?!\w)"
+    r"|[0-9]+"
+)
+"""A worker's directory, with the file of an input or an output in it; a UUID; an address; a hash; a number."""
+_SHORT = 4
+"""Characters of a name that is looked for in an error: a shorter one may be any word."""
+_FEW = 10
+"""Tasks after which grouping may be interrupted: their errors may be long."""
 
 
 class FailedTask(NamedTuple):
@@ -54,8 +67,15 @@ class FailureGroup:
         return min(counts), max(counts)
 
 
-def reason_of(error: str) -> str:
-    """What an error has in common with those of other tasks that failed of the same."""
+def reason_of(error: str, label: str | None = None) -> str:
+    """What an error has in common with those of other tasks that failed of the same.
+
+    :param label: what the user knows the task by.
+    """
+    if label is not None:
+        for name in (label, label.rpartition("/")[2]):
+            if len(name) >= _SHORT and name in error:
+                error = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", "#", error)
     return _VARYING.sub("#", error)
 
 
@@ -74,9 +94,16 @@ def failure_groups(failed: Iterable[tuple[int, int, str] | FailedTask]) -> list[
 
     Those that have failed only as others have (:func:`failed_with`) come behind all others: the cause stands first.
     """
+    return exhaust(grouping(failed))
+
+
+def grouping(failed: Iterable[tuple[int, int, str] | FailedTask]) -> Steps[list[FailureGroup]]:
+    """As :func:`failure_groups`, with pauses."""
     groups: dict[str, list[FailedTask]] = {}
-    for task in sorted(FailedTask(*one) for one in failed):
-        groups.setdefault(reason_of(task.error), []).append(task)
+    for at, task in enumerate(sorted(FailedTask(*one) for one in failed)):
+        groups.setdefault(reason_of(task.error, task.label), []).append(task)
+        if at % _FEW == 0:
+            yield
     found = [FailureGroup(reason, tasks) for reason, tasks in groups.items()]
     return sorted(found, key=lambda group: (_DEPENDENT.match(group.tasks[0].error) is not None, -len(group.tasks)))
 

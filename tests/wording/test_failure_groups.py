@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.wording import failed_with, failure_line, failure_lines, ranges
+from mu_twisted.wording import FailedTask, failed_with, failure_groups, failure_line, failure_lines, ranges
+from mu_twisted.wording._failure_groups import reason_of
 
 
 def test_many_tasks_of_one_reason_are_one_line() -> None:
@@ -76,3 +77,41 @@ def test_the_programs_lines_come_after_what_was_said_of_the_group() -> None:
     assert failure_lines(failed) == [
         "2 tasks failed after 3 attempts (0-1): exit status 1 (that of task 0)\n    no file 0"
     ]
+
+
+def test_errors_that_name_their_own_inputs_are_one_reason() -> None:
+    failed = [
+        FailedTask(task, 1, f"exit status 69\n    [png @ 0x{task + 7:x}FaB0] cannot open {shown}", f"photos/{name}")
+        for task, (name, shown) in enumerate(
+            [
+                ("cat.png", "/tmp/mu_worker_0f3/in-cat.png."),
+                ("small dog.png", "/tmp/mu_worker_77/in3-small_dog.png."),
+                ("owl.jpeg", "/tmp/mu_worker_a9/in-owl.jpeg."),
+            ]
+        )
+    ]
+    assert [len(group.tasks) for group in failure_groups(failed)] == [3]
+    other = FailedTask(9, 1, failed[0].error.replace("cannot open", "cannot read"), "photos/cat.png")
+    assert [len(group.tasks) for group in failure_groups([*failed, other])] == [3, 1]
+
+
+@pytest.mark.parametrize("label", ["mine/owl.jpeg", "owl.jpeg", "a owl (1).jpeg", "[x]+"])
+def test_the_name_of_a_tasks_input_is_none_of_its_reason(label: str) -> None:
+    assert reason_of(f"fetching b/{label}: no such object", label) == "fetching b/#: no such object"
+
+
+@pytest.mark.parametrize(
+    ("error", "label", "reason"),
+    [
+        ("a request id is needed", "a", "a request id is needed"),  # too short to be looked for
+        ("the cat.pngs are gone", "cat.png", "the cat.pngs are gone"),
+        ("out-of-memory, in-place", "x/in-place", "out-of-memory, #"),
+        ("id 550e8400-e29b-41d4-a716-446655440000", None, "id #"),
+        ("commit deadbeef1 of facade, 3e8", None, "commit # of facade, #e#"),
+        ("at 0x7fFE12aB: -9", None, "at #: -#"),
+        ("/tmp/mu_worker_1a2b/in-a.b-c.txt: bad", None, "/tmp/#: bad"),
+        ("/tmp/mu_worker_1a2b/lib/x.so: bad", None, "/tmp/#/lib/x.so: bad"),
+    ],
+)
+def test_a_reason_is_an_error_without_what_varies(error: str, label: str | None, reason: str) -> None:
+    assert reason_of(error, label) == reason

@@ -35,7 +35,7 @@ from mu_twisted.statuses import (
 )
 from mu_twisted.storage import Labels
 from mu_twisted.transport import ReactorTime
-from mu_twisted.wording import FailedTask, FailureGroup, failure_groups, ranges
+from mu_twisted.wording import FailedTask, FailureGroup, grouping, ranges
 
 MAX_REASONS = 50
 """Reasons that are listed."""
@@ -122,9 +122,8 @@ class Observation:
         failed = await self.failed_tasks(name)
         status = self._jobs.job(name)
         by_number = {task.task: task for task in failures_of(status, failed)}
-        groups = failure_groups(
-            FailedTask(task.task, task.attempts, task.error or "", task.label) for task in by_number.values()
-        )
+        tasks = [FailedTask(task.task, task.attempts, task.error or "", task.label) for task in by_number.values()]
+        groups = await self._run_steps(grouping(tasks))
         listed = [await self._group(name, group, by_number) for group in groups[:MAX_REASONS]]
         return Failures(listed, max(0, len(groups) - MAX_REASONS))
 

@@ -120,13 +120,15 @@ export function gantt(timeline, open) {
     });
   });
   const tasks = chosen(timeline, spans).sort((a, b) => spans.get(a)[0].begin - spans.get(b)[0].begin || a - b);
-  const bars = new Map(), took = new Map();
+  const bars = new Map(), took = new Map(), asOutcome = new Set();
   for (const task of tasks) {
     const row = [];
     for (const one of spans.get(task).slice(-30)) {
       const known = states.get(`${task}.${one.attempt}`) ?? [];
-      if (known.length < 2) row.push({ begin: one.begin, end: one.end, name: one.outcome });
-      else known.forEach(([begin, name], index) =>
+      if (known.length < 2) {
+        row.push({ begin: one.begin, end: one.end, name: one.outcome });
+        asOutcome.add(one.outcome);
+      } else known.forEach(([begin, name], index) =>
         row.push({ begin, end: Math.max(begin, known[index + 1]?.[0] ?? one.end), name }));
     }
     bars.set(task, row);
@@ -134,11 +136,11 @@ export function gantt(timeline, open) {
   }
   const fixed = { failed: colour("failed"), done: colour("done"), running: colour("active"), withdrawn: OTHER, beaten: OTHER };
   const whole = [...took.values()].reduce((sum, value) => sum + value, 0), colours = new Map();
-  let next = 0;
+  const free = COLOURS.filter((one) => ![...asOutcome].some((outcome) => fixed[outcome] === one));
   for (const [name, long] of [...took].sort((a, b) => b[1] - a[1])) {
     if (long < whole * 0.005) break;
-    if (name in fixed) colours.set(name, fixed[name]);
-    else if (next < COLOURS.length) colours.set(name, COLOURS[next++]);
+    if (asOutcome.has(name)) colours.set(name, fixed[name]);
+    else if (free.length) colours.set(name, free.shift());
   }
   if (tasks.some((task) => spans.get(task).some((one) => one.outcome === "failed"))) colours.set("failed", fixed.failed);
   const label = (task) => timeline.labels[task] ?? `task ${task}`;
