@@ -1,7 +1,8 @@
 """The time that a user waits for an answer about a map of 100,000 inputs: by commands, and from the Python client.
 
 A process has a real journal, real records and a real control socket; its workers are in memory, and do each task at
-once. Told of are a job of which half is done, the same when it is over, and its records when no coordinator runs.
+once. Told of are a job of which half is done, the same when it is over, its records when no coordinator runs, and those
+of a job that a killed coordinator has left half done.
 """
 
 from __future__ import annotations
@@ -59,7 +60,14 @@ def _figures(state: Path, inputs: int, times: int) -> Iterator[Figure]:
         server.stdin.write("go on\n")
         assert line_of(server) == "over"
         yield from _answers(f"{name}, over:", state, job, times, server.pid)
+        server.terminate()
+        server.wait()
     yield from _answers(f"{name}, no coordinator:", state, job, times, None)
+    with process_of([sys.executable, "-m", "bench.inputs", str(state), str(inputs // 2)]) as server:
+        line_of(server)
+        job = mu.map("echo {}", each=names, function="f", workers=WORKERS)
+        assert line_of(server) == "half"
+    yield from _answers(f"{name}, killed half done:", state, job, times, None)
 
 
 def _answers(name: str, state: Path, job: Any, times: int, server: int | None) -> Iterator[Figure]:
@@ -202,7 +210,7 @@ def serve(state: Path, half: int) -> None:
         return False
 
     def launched(launch_ids: list[str]) -> None:
-        [job] = [job.job for job in jobs.jobs()]
+        job = jobs.jobs()[-1].job
         for launch_id in launch_ids:
             reactor.callLater(
                 0.01, lambda one=launch_id: _Worker(registry.new_session(), f"{job}/{one}", job, reactor, waits)
@@ -217,6 +225,7 @@ def serve(state: Path, half: int) -> None:
         directory=state / "jobs",
     )
     jobs.restore()
+    known = len(jobs.jobs())
     service = ControlService(jobs, registry, port=0, launch_rate=lambda: None)
     open_control(reactor, service, socket_path=state / "control.sock")
 
@@ -231,7 +240,7 @@ def serve(state: Path, half: int) -> None:
     said: list[str] = []
 
     def look() -> None:
-        for job in jobs.jobs():
+        for job in jobs.jobs()[known:]:
             if "half" not in said and job.done + job.failed >= half:
                 said.append("half")
                 print("half", flush=True)
@@ -240,6 +249,11 @@ def serve(state: Path, half: int) -> None:
                 print("over", flush=True)
         reactor.callLater(0.1, look)
 
+    def stop() -> None:
+        jobs.stop()
+        journal.close()
+
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
     look()
     print("ready", flush=True)
     reactor.run()

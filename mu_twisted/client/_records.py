@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mu_twisted.daemons import StateDirectory
-from mu_twisted.storage import EndedJobs
+from mu_twisted.storage import StoredJobs
 
 if TYPE_CHECKING:
     from mu_twisted.daemons.records import Records
@@ -27,7 +27,7 @@ class StoredRecords:
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
-        self._ended = EndedJobs(state_dir)
+        self._stored = StoredJobs(state_dir)
         self._all: Records | None = None
         self._open = ExitStack()
         self._open.callback(StateDirectory(state_dir, briefly=True).close)
@@ -46,7 +46,7 @@ class StoredRecords:
         :param path: its segments, without the version; ``query`` its parameters.
         :returns: the status of HTTP, and the body.
         """
-        content = self._ended.answer(path, query) if method == "GET" and self._all is None else None
+        content = self._stored.answer(path, query) if method == "GET" and self._all is None else None
         if content is not None:
             return 200, content
         parameters = {key: str(value) for key, value in query.items()}

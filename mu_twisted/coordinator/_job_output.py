@@ -27,11 +27,18 @@ class JobOutput:
     :param active: the jobs that run.
     :param archive: the others.
     :param parse: from a job's request, its pipeline and settings.
+    :param names_held: whether tasks of a job that is held have names: it may be so for what its own code does.
     """
 
     def __init__(
-        self, active: ActiveJobs, archive: JobArchive, parse: Callable[[Request], tuple[Pipeline, PipelineOptions]]
+        self,
+        active: ActiveJobs,
+        archive: JobArchive,
+        parse: Callable[[Request], tuple[Pipeline, PipelineOptions]],
+        *,
+        names_held: bool = False,
     ) -> None:
+        self._names_held = names_held
         self._active = active
         self._archive = archive
         self._parse = parse
@@ -93,7 +100,7 @@ class JobOutput:
 
     def _program(self, name: str) -> tuple[Pipeline, PipelineOptions] | None:
         """What a job that is not active runs, if its code may be called; the last one is kept for further pages."""
-        if self._archive[name].state == "held":  # it may be so for what its own code does
+        if self._archive[name].state == "held" and not self._names_held:
             return None
         if self._parsed is None or self._parsed[0] != name:
             try:

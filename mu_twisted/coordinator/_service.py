@@ -118,7 +118,7 @@ class Jobs:
         self._wall = wall
         self._journal = journal
         self._opener = opener
-        self._archive = JobArchive(journal, directory, wall, self._labels)
+        self._archive = JobArchive(journal, directory, wall, self._labels, labels_held=held_because is not None)
         self.registry = registry
         self.launch_queue = LaunchQueue(clock, workers)
         self._active_jobs = ActiveJobs(
@@ -130,7 +130,7 @@ class Jobs:
             directory=directory,
             ended=self._job_ended,
         )
-        self._output = JobOutput(self._active_jobs, self._archive, opener.parse)
+        self._output = JobOutput(self._active_jobs, self._archive, opener.parse, names_held=held_because is not None)
         self._slices = Slices(clock)
         self._background = Slices(clock, PAUSE)
         self.observation = Observation(
@@ -622,6 +622,8 @@ class Jobs:
             yield from job.taking_up(self._clock.seconds())
             del self._restoring[name]
             self._take_up(history, job)
+            if self._held_because is not None:
+                yield from self._archive.keeping_held(history, job)
         except MuError as error:
             self._log.error("job {job} cannot be read: {error}", job=name, error=str(error))
             self._archive.damaged(name, printable(str(error)))

@@ -4,10 +4,10 @@ Knows files and statuses; neither workers nor what decides on jobs. Commands imp
 it imports little.
 """
 
-from mu_twisted.storage._ended_jobs import EndedJobs
 from mu_twisted.storage._journal_count import CountFile, boot_id, count_path, read_count
 from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, opened
 from mu_twisted.storage._output_page import MAX_PAGE_BYTES, reading_page, reading_results
+from mu_twisted.storage._stored_jobs import StoredJobs
 from mu_twisted.storage._task_file import TaskFile, TaskFileError, TaskList, reading_tasks, writing_tasks
 from mu_twisted.storage._task_pages import (
     Labels,
@@ -24,8 +24,8 @@ __all__ = [
     "LAST_RECORD",
     "MAX_PAGE_BYTES",
     "CountFile",
-    "EndedJobs",
     "Labels",
+    "StoredJobs",
     "TaskFile",
     "TaskFileError",
     "TaskList",

@@ -1,4 +1,4 @@
-"""A job that is over has a file of its tasks: to make them of its records takes seconds where they are many.
+"""A job that does not run has a file of its tasks: to make them of its records takes seconds where they are many.
 
 It says no more than the records and the pipeline do, and how far the records had come: a job that was run again since
 has another. Tasks stand in lines of some hundred, and an index at the end says where each is: a page needs few of them.
@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 import msgspec
 
 from mu_twisted.base.steps import Steps, uncollected
-from mu_twisted.statuses import TaskStatus
+from mu_twisted.statuses import JobStatus, TaskStatus
 
 _FORM = "mu.tasks.2"
 _LINE = 500
@@ -32,12 +32,14 @@ class TaskList:
     :param settled: their numbers, in the order in which they were settled.
     :param again: those that have a result, and were to run again for their messages.
     :param labelled: whether their labels could be asked for.
+    :param held: how the job stands, where it is not over.
     """
 
     tasks: Sequence[TaskStatus]
     settled: Sequence[int]
     again: frozenset[int]
     labelled: bool
+    held: JobStatus | None = None
 
 
 class TaskFileError(Exception):
@@ -65,6 +67,7 @@ class _TaskIndex(msgspec.Struct):
     again: Sequence[int]
     labelled: bool
     lines: Sequence[_LinePlace]
+    held: JobStatus | None = None
 
 
 class TaskFile:
@@ -90,6 +93,7 @@ class TaskFile:
             raise
         self.settled = self._index.settled
         self.labelled = self._index.labelled
+        self.held = self._index.held
         self.again = frozenset(self._index.again)
         self._read: dict[int, list[TaskStatus]] = {}
 
@@ -118,7 +122,7 @@ class TaskFile:
             yield
         if len(tasks) != self._index.tasks or not numbers.issuperset(self.settled):
             raise TaskFileError("tasks are missing")
-        return TaskList(tasks, self.settled, self.again, self.labelled)
+        return TaskList(tasks, self.settled, self.again, self.labelled, self.held)
 
     def tasks_from(self, number: int, state: str | None = None) -> Iterator[TaskStatus]:
         """The tasks from this number on, by number; with a state only those in it.
@@ -211,7 +215,7 @@ def writing_tasks(path: Path, end: int, found: TaskList) -> Steps[None]:
                 at += len(text)
                 yield
             settled, again = list(found.settled), sorted(found.again)
-            index = _TaskIndex(_FORM, end, len(found.tasks), settled, again, found.labelled, lines)
+            index = _TaskIndex(_FORM, end, len(found.tasks), settled, again, found.labelled, lines, found.held)
             file.write(encode(index) + b"\n" + b"%020d\n" % at)
         partial.replace(path)
     except (OSError, UnicodeEncodeError):  # an error may quote anything

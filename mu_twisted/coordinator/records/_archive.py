@@ -7,6 +7,7 @@ import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,7 @@ class JobArchive:
     :param directory: holds a directory for each job that has had an attempt.
     :param wall: the time of day, seconds since 1970.
     :param labels: from a job's request, what its tasks are known by; None: that cannot be asked.
+    :param labels_held: whether that is asked of a job that is held, too, which may be so for what its own code does.
     """
 
     _log = Logger()
@@ -69,7 +71,10 @@ class JobArchive:
         directory: Path,
         wall: Callable[[], float],
         labels: Callable[[Request], Labels | None] = lambda _: no_label,
+        *,
+        labels_held: bool = False,
     ) -> None:
+        self._labels_held = labels_held
         self._labels = labels
         self._journal = journal
         self._directory = directory
@@ -208,6 +213,17 @@ class JobArchive:
             self._reading.discard(name)
             self._ending.pop(name, None)
 
+    def keeping_held(self, history: History, job: Job) -> Steps[None]:
+        """Keep the tasks of a job that is held, and how it stands, for whoever asks next."""
+        status = self[history.name]
+        if status.tasks <= MAX_KEPT:
+            found = replace((yield from _task_list(job, self._labels(history.request))), held=status)
+            self._keep(status.job, status, (found, no_label))
+            path = self._task_file(status.job)
+            with suppress(OSError):  # then the file cannot be written, either
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            yield from writing_tasks(path, self._journal.end(status.job), found)
+
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
         """The tasks of a job, and what they are known by."""
         while name in self._reading and name not in self._kept:  # another request has begun: it is in turn with this
@@ -222,8 +238,7 @@ class JobArchive:
             found = (yield from reading_tasks(self._task_file(name), end)) if over else None
             if found is None:
                 history, job = yield from self.folding(name)
-                # A job that is held may be so for what its own code does: none of it is called.
-                label = None if status.state == "held" else self._labels(history.request)
+                label = self._labels(history.request) if over or self._labels_held else None
                 found = yield from _task_list(job, label)
                 if over and len(found.tasks) <= MAX_KEPT:
                     yield from writing_tasks(self._task_file(name), end, found)

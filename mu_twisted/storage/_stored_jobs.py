@@ -1,4 +1,6 @@
-"""Jobs that are over are told of here from their files alone: what is asked for is read, and nothing else.
+"""Jobs that do not run are told of here from their files alone: what is asked for is read, and nothing else.
+
+These are jobs that are over, and those that a coordinator has left as they stood, once all their records were read.
 
 What is asked most is answered, in the values in which a coordinator would; for all else, and wherever something is not
 as it should be, there is no answer, and the records are to be read as a whole. Nothing is changed.
@@ -38,8 +40,8 @@ class _NotHere(Exception):
     """The answer takes more than these files."""
 
 
-class EndedJobs:
-    """The jobs of a state directory that are over, while no process writes to it.
+class StoredJobs:
+    """The jobs of a state directory to which no process writes.
 
     :param state_dir: is held by the caller.
     """
@@ -75,7 +77,7 @@ class EndedJobs:
             raise _NotHere
         with closing(opened(self._journal, "immutable=1")) as database:
             names = [name for (name,) in database.execute(JOB_NAMES)]
-            found = [_ended(database, name)[0] for name in names]
+            found = [self._standing(database, name)[0] for name in names]
         found.sort(key=lambda status: status.submitted)
         return {"jobs": found}
 
@@ -86,7 +88,7 @@ class EndedJobs:
     def _tasks(self, name: str, query: _Parameters) -> TaskPage:
         cursor, limit = _number(query, "cursor", 0), _number(query, "limit", MAX_PAGE)
         state = query.pop("state", None)
-        if not 0 < limit <= MAX_PAGE or state not in (None, "done", "failed"):
+        if not 0 < limit <= MAX_PAGE or state not in (None, "done", "failed", "waiting", "blocked"):
             raise _NotHere
         with self._task_file(name) as file:
             return exhaust(page_of(file.tasks_from(cursor, state), limit, None, no_label))
@@ -132,7 +134,18 @@ class EndedJobs:
 
     def _found(self, name: str) -> tuple[JobStatus, int]:
         with closing(opened(self._journal, "immutable=1")) as database:
-            return _ended(database, name)
+            return self._standing(database, name)
+
+    def _standing(self, database: sqlite3.Connection, name: str) -> tuple[JobStatus, int]:
+        """How a job stands, and the number of its last record."""
+        for number, record in database.execute(LAST_RECORD, (name,)):
+            row = msgspec.json.decode(record, type=dict[str, Any])
+            if "fact" in row:
+                return msgspec.convert(row["fact"], JobStatus), number
+            with TaskFile(self._directory / name / "tasks.jsonl", number) as file:
+                if file.held is not None:
+                    return file.held, number
+        raise _NotHere
 
     def _task_file(self, name: str) -> TaskFile:
         _, end = self._found(name)  # before its name is part of a path
@@ -144,15 +157,6 @@ class EndedJobs:
 
     def _output_file(self, name: str) -> Path:
         return self._directory / name / "output.db"
-
-
-def _ended(database: sqlite3.Connection, name: str) -> tuple[JobStatus, int]:
-    """How a job has ended, and the number of its last record."""
-    for number, record in database.execute(LAST_RECORD, (name,)):
-        row = msgspec.json.decode(record, type=dict[str, Any])
-        if "fact" in row:
-            return msgspec.convert(row["fact"], JobStatus), number
-    raise _NotHere
 
 
 def _number(query: _Parameters, key: str, default: T) -> int | T:

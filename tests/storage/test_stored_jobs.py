@@ -1,4 +1,4 @@
-"""Jobs that are over are told of from their files alone, as the whole records tell of them, or not at all."""
+"""Jobs that do not run are told of from their files alone, as the whole records tell of them, or not at all."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from mu_twisted.base import MuError
 from mu_twisted.client import Coordinator, UnixTransport
 from mu_twisted.daemons.records import opened
 from mu_twisted.pipelines import combinations
-from mu_twisted.storage import EndedJobs
+from mu_twisted.storage import StoredJobs
 
 INPUTS = [f"in/{number:04}.png" for number in range(1200)]
 BAD = frozenset({3, 700, 1199})
@@ -30,9 +30,9 @@ class Left:
         self.many = many
         self.few = few
 
-    def ended(self, *path: str, **query: object) -> Any:
-        """What the files of jobs that are over answer, if they do."""
-        body = EndedJobs(self.directory).answer(path, query)
+    def stored(self, *path: str, **query: object) -> Any:
+        """What the files answer, if they do."""
+        body = StoredJobs(self.directory).answer(path, query)
         return None if body is None else json.loads(body)
 
     def whole(self, *path: str, **query: object) -> Any:
@@ -98,7 +98,7 @@ UNANSWERED: list[tuple[list[str], dict[str, object]]] = [
     (["jobs", "many", "timeline"], {}),
     (["jobs", "many", "tasks"], {"limit": 0}),
     (["jobs", "many", "tasks"], {"cursor": "x"}),
-    (["jobs", "many", "tasks"], {"state": "waiting"}),
+    (["jobs", "many", "tasks"], {"state": "unknown"}),
     (["jobs", "many", "tasks"], {"unknown": 1}),
     (["jobs", "many", "output"], {"after": "1.2"}),
     (["jobs", "many", "output"], {"task": 1200}),
@@ -118,7 +118,7 @@ def named(left: Left, path: list[str]) -> list[str]:
 def test_the_files_answer_as_the_whole_records_do(left: Left, path: list[str], query: dict[str, object]) -> None:
     path = named(left, path)
     whole = left.whole(*path, **query)  # which is closed in good order
-    assert left.ended(*path, **query) == whole
+    assert left.stored(*path, **query) == whole
     assert whole is not None
 
 
@@ -126,8 +126,8 @@ def test_the_files_answer_as_the_whole_records_do(left: Left, path: list[str], q
 def test_what_the_files_do_not_tell_by_themselves_is_left_to_the_whole_records(
     left: Left, path: list[str], query: dict[str, object]
 ) -> None:
-    assert left.ended("jobs", left.many) is not None
-    assert left.ended(*named(left, path), **query) is None
+    assert left.stored("jobs", left.many) is not None
+    assert left.stored(*named(left, path), **query) is None
 
 
 def test_the_client_tells_of_both_in_one_go(left: Left) -> None:
@@ -146,7 +146,7 @@ def copied(left: Left, directory: Path) -> Path:
     subprocess.run(["cp", "-a", f"{left.directory}/.", directory], check=True)
     with opened(directory, lambda: 9.0):
         pass
-    assert EndedJobs(directory).answer(("jobs",), {}) is not None
+    assert StoredJobs(directory).answer(("jobs",), {}) is not None
     return directory
 
 
@@ -165,14 +165,14 @@ def test_a_journal_that_was_changed_in_any_place_is_looked_through_and_refused(l
     pages = journal.stat().st_size // 4096
     before = journal.read_bytes()
     overwrite(journal, (pages // 2) * 4096, b"\xff" * 4096)
-    assert EndedJobs(directory).answer(("jobs", left.many), {}) is None
+    assert StoredJobs(directory).answer(("jobs", left.many), {}) is None
     with pytest.raises(MuError, match=r"journal\.db cannot be used: it is damaged.*move it away") as refused:
         Coordinator(UnixTransport(directory)).get("jobs", left.many)
     assert "\n" not in str(refused.value)
     assert len(journal.read_bytes()) == len(before)
     journal.write_bytes(before)
     assert Coordinator(UnixTransport(directory)).get("jobs", left.many)["job"] == left.many
-    assert EndedJobs(directory).answer(("jobs", left.many), {}) is not None
+    assert StoredJobs(directory).answer(("jobs", left.many), {}) is not None
 
 
 @pytest.mark.parametrize("case", ["log", "gone", "uncounted", "other boot", "open", "another"])
@@ -194,7 +194,7 @@ def test_a_journal_that_was_not_closed_as_it_is_is_read_as_a_whole(left: Left, t
         case "another":
             subprocess.run(["cp", "-p", journal, directory / "copy"], check=True)
             (directory / "copy").rename(journal)
-    assert EndedJobs(directory).answer(("jobs", left.many), {}) is None
+    assert StoredJobs(directory).answer(("jobs", left.many), {}) is None
 
 
 def test_a_file_of_tasks_that_is_damaged_is_not_told_of(left: Left, tmp_path: Path) -> None:
@@ -203,18 +203,60 @@ def test_a_file_of_tasks_that_is_damaged_is_not_told_of(left: Left, tmp_path: Pa
     text = file.read_bytes()
     for damaged in (text.replace(b'"done"', b"done", 1), text[:-30], b""):
         file.write_bytes(damaged)
-        assert EndedJobs(directory).answer(("jobs", left.many, "tasks"), {}) is None
+        assert StoredJobs(directory).answer(("jobs", left.many, "tasks"), {}) is None
         assert len(Coordinator(UnixTransport(directory)).tasks(left.many)) == len(INPUTS)
         assert file.read_bytes() == text
 
 
-def test_a_job_that_goes_on_is_told_of_by_the_whole_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_job_that_was_to_go_on_is_told_of_once_its_records_were_read(tmp_path: Path, begun: bool) -> None:
     world = MapCoordinator(tmp_path)
-    job = world.map(combinations([["x"]]), "--", "true")
+    job = world.map(combinations([INPUTS[:5]]), "--max-workers=1", "--retries=0", "--", "convert {}")
+    if begun:
+        world.do_next(job, "0-0", status=3)
+        world.worker(job, "0-0")
     world.jobs.stop()
     world.journal.close()
-    assert EndedJobs(tmp_path).answer(("jobs",), {}) is None
-    assert Coordinator(UnixTransport(tmp_path)).get("jobs", job)["state"] == "held"
+    left = Left(tmp_path, job, job)
+    questions: list[tuple[list[str], dict[str, object]]] = [
+        (["jobs"], {}),
+        (["jobs", job], {}),
+        (["jobs", job, "wait"], {}),
+        (["jobs", job, "tasks"], {}),
+        (["jobs", job, "tasks"], {"state": "failed"}),
+        (["jobs", job, "tasks"], {"state": "waiting", "limit": 2}),
+        (["jobs", job, "settled"], {"results": 1}),
+        (["jobs", job, "output"], {}),
+        *([(["jobs", job, "output"], {"called": INPUTS[0]})] if begun else []),
+    ]
+    assert left.stored("jobs") is None
+    for path, query in questions:
+        whole = left.whole(*path, **query)
+        assert left.stored(*path, **query) == whole
+        assert whole is not None
+    assert left.stored("jobs", job)["state"] == "held"
+    assert left.stored("jobs", job, "tasks", state="waiting")["tasks"][-1]["label"] == INPUTS[4]
+    Coordinator(UnixTransport(tmp_path)).post("jobs", job, "cancel")
+    assert left.stored("jobs", job)["state"] == "cancelled"
+    world.start()
+    assert world.jobs.job(job).state == "cancelled"
+    world.journal.close()
+
+
+def test_a_job_that_goes_on_again_is_not_told_of_as_it_was_left(tmp_path: Path) -> None:
+    world = MapCoordinator(tmp_path)
+    job = world.map(combinations([INPUTS[:3]]), "--max-workers=1", "--", "convert {}")
+    world.do_next(job, "0-0")
+    world.jobs.stop()
+    world.journal.close()
+    left = Left(tmp_path, job, job)
+    assert left.whole("jobs", job)["done"] == left.stored("jobs", job)["done"] == 1
+    world.start()
+    world.do_next(job, "0-1")
+    world.jobs.stop()
+    world.journal.close()
+    assert left.stored("jobs", job) is None
+    assert left.whole("jobs", job)["done"] == left.stored("jobs", job)["done"] == 2
 
 
 PROGRAM = """
