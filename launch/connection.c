@@ -63,6 +63,15 @@ connection *connection_group_next(connection_group *self, CURLcode *code)
 
 /* -- one of them ----------------------------------------------------------------------------------------------- */
 
+/* Whether libcurl's TLS is the OpenSSL that this is linked with: of another, a context is something else. */
+static bool same_openssl(void)
+{
+    const char *theirs = curl_version_info(CURLVERSION_NOW)->ssl_version, *ours = OpenSSL_version(OPENSSL_VERSION);
+    size_t name = strlen("OpenSSL/"); /* or "OpenSSL ", before the version */
+    return theirs && strncmp(theirs, "OpenSSL/", name) == 0 && strlen(ours) > name &&
+           strncmp(theirs + name, ours + name, strlen(theirs + name)) == 0;
+}
+
 /* Have OpenSSL read what there is of a record by one call of the system, and not its head by one of its own. */
 static CURLcode read_ahead(CURL *easy, void *context, void *user)
 {
@@ -91,8 +100,8 @@ bool connection_init(connection *self, connection_group *group, const connection
                 SET(TIMEOUT_MS, (long)(options->timeout * 1000));
     if (options->ca_bundle)
         done = done && SET(CAINFO, options->ca_bundle);
-    /* A libcurl with another TLS than OpenSSL does not take it, and reads as it does. */
-    curl_easy_setopt(self->easy, CURLOPT_SSL_CTX_FUNCTION, read_ahead);
+    if (same_openssl())
+        curl_easy_setopt(self->easy, CURLOPT_SSL_CTX_FUNCTION, read_ahead);
     /* With a directory, libcurl would read the file once a connection. */
     curl_easy_setopt(self->easy, CURLOPT_CAPATH, NULL);
 #undef SET
