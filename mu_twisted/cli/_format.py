@@ -7,7 +7,15 @@ from typing import Any
 from mu_twisted.base import counted, terminal_safe
 from mu_twisted.base.json_types import Json
 from mu_twisted.wire.byte_counts import counts_text
-from mu_twisted.wording import FailedTask, failure_line, failure_lines, how_long, output_hint, stages_under_way
+from mu_twisted.wording import (
+    FailedTask,
+    failure_line,
+    failure_lines,
+    how_long,
+    output_hint,
+    price_text,
+    stages_under_way,
+)
 
 Fields = Mapping[str, Json]
 
@@ -32,11 +40,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return terminal_safe("\n".join(line.rstrip() for line in lines))
 
 
-def result(job: Fields) -> str:
-    """A job that is over, in one line."""
+def result(job: Fields, *, priced: bool = False) -> str:
+    """A job that is over, in one line.
+
+    :param priced: whether it says what the job has cost, where that is known.
+    """
     took = f" in {how_long(job['ended'] - job['submitted'])}" if job.get("ended") is not None else ""
     state = "" if job["state"] == "done" else f"{job['state']}, "
-    return terminal_safe(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{_skipped(job)}{took}")
+    price = (job.get("cost") or {}).get("price") if priced else None
+    spent = "" if price is None else f", {price_text(price, job['cost'].get('currency'))}"
+    return terminal_safe(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{_skipped(job)}{took}{spent}")
 
 
 def progress(job: Fields) -> str:

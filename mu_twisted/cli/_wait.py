@@ -82,7 +82,7 @@ def wait_and_report(
         print(terminal_safe(job["report"]), file=out)
     if job.get("error"):
         print(f"error: {terminal_safe(job['error'])}", file=sys.stderr)
-    print(json.dumps(job) if as_json else _format.result(job), file=out)
+    print(json.dumps(job) if as_json else _format.result(job, priced=out.isatty()), file=out)
     return 0 if job["state"] == "done" else 1
 
 

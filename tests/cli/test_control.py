@@ -14,6 +14,7 @@ from command_line import OPERATOR, Mu
 from control_server import Loop, Served
 
 from mu_twisted.coordinator import Request
+from mu_twisted.statuses import Cost
 from mu_twisted.tls import Authority, LaunchIdentity
 
 MODULE = """
@@ -290,6 +291,25 @@ def test_a_terminal_shows_how_far_the_job_is(served: Served, loop: Loop) -> None
     os.close(ours)
     assert shown == f"\r{job}  75 %  3 of 4 done\x1b[K"
     assert (waiting.returncode, out) == (0, f"{job}: 4 of 4 tasks done in 12.5 s\n")
+
+
+def test_a_terminal_shows_what_the_job_has_cost(run: Mu, served: Served, loop: Loop) -> None:
+    job = loop.do(served.service.submit, Request("exec", ("-n", "4"))).job
+    loop.do(served.service.end, job, cost=Cost(3, 100.0, 176.9, 0.01234, "USD", "2026-11-01"))
+    ours, its = os.openpty()
+    code = "import sys; from mu_twisted.cli import main; sys.exit(main())"
+    subprocess.run(
+        [sys.executable, "-c", code, "wait", job, "--state-dir", str(served.state)],
+        stdout=its,
+        timeout=180,
+        check=True,
+    )
+    os.close(its)
+    shown = os.read(ours, 1000).decode()
+    os.close(ours)
+    assert shown == f"{job}: 4 of 4 tasks done in 12.5 s, 0.0123 USD\r\n"
+    piped = run("wait", job, "--state-dir", str(served.state))
+    assert piped.out == f"{job}: 4 of 4 tasks done in 12.5 s\n"
 
 
 def test_asking_loads_no_twisted(served: Served) -> None:

@@ -30,6 +30,7 @@ from mu_twisted.coordinator import (
 from mu_twisted.pipelines import PipelineError
 from mu_twisted.statuses import (
     MAX_PAGE,
+    Cost,
     Cursor,
     JobStatus,
     OutputPage,
@@ -67,7 +68,7 @@ class MemoryService:
 
     # What a coordinator does by itself
 
-    def end(self, name: str, state: str = "done", error: str | None = None) -> None:
+    def end(self, name: str, state: str = "done", error: str | None = None, cost: Cost | None = None) -> None:
         """The job comes to its end; a failed one by its last task."""
         job = self._jobs[name]
         tasks = [TaskStatus(task, "done", 1) for task in range(job.tasks)]
@@ -75,7 +76,8 @@ class MemoryService:
             tasks[-1] = TaskStatus(job.tasks - 1, "failed", 3, error)
         self._tasks[name] = tasks
         done = sum(task.state == "done" for task in tasks)
-        self._set(name, state=state, error=error, ended=1_700_000_012.5, waiting=0, done=done, failed=job.tasks - done)
+        failed = job.tasks - done
+        self._set(name, state=state, error=error, ended=1_700_000_012.5, waiting=0, done=done, failed=failed, cost=cost)
         for waiter in self.waiting.pop(name, []):
             waiter.callback(self._jobs[name])
 
