@@ -17,6 +17,7 @@
 enum {
     EVENTS = 64,
     ACCEPTS = 16,    /* at most, between two looks at the handshakes */
+    TOGETHER = 8,    /* connections that are handed over at once, at most: each time wakes the reactor's thread */
     REPORTS = 1024,  /* that wait at most; of the others only the number is kept */
     STACK = 512 << 10,
 };
@@ -32,6 +33,8 @@ typedef struct {
     int64_t retry_at; /* when it may accept again, after there was no descriptor left */
     int64_t look_at;  /* when the first handshake may be late */
     connection *first, *last; /* its handshakes, oldest first */
+    connection *done_first, *done_last; /* to be handed over */
+    unsigned done;
     atomic_bool waits;
 } worker;
 
@@ -79,17 +82,33 @@ static void clear_descriptor(int descriptor)
 
 /* -- handing over --------------------------------------------------------------------------------------------------- */
 
-static void hand_over(handshake_pool *pool, connection *c)
+static void hand_over_done(worker *self)
 {
-    c->next = c->previous = NULL;
+    handshake_pool *pool = self->pool;
+    if (!self->done)
+        return;
     pthread_mutex_lock(&pool->lock);
     if (pool->connections_last)
-        pool->connections_last->next = c;
+        pool->connections_last->next = self->done_first;
     else
-        pool->connections_first = c;
-    pool->connections_last = c;
+        pool->connections_first = self->done_first;
+    pool->connections_last = self->done_last;
     pthread_mutex_unlock(&pool->lock);
+    self->done_first = self->done_last = NULL;
+    self->done = 0;
     signal_descriptor(pool->wake);
+}
+
+static void hand_over(worker *self, connection *c)
+{
+    c->next = c->previous = NULL;
+    if (self->done_last)
+        self->done_last->next = c;
+    else
+        self->done_first = c;
+    self->done_last = c;
+    if (++self->done == TOGETHER)
+        hand_over_done(self);
 }
 
 static void say(handshake_pool *pool, const peer_address *peer, failure why)
@@ -247,7 +266,7 @@ static void shake(worker *self, connection *c)
     if (came == STEP_DONE) {
         remove_from(self, c);
         epoll_ctl(self->epoll, EPOLL_CTL_DEL, c->fd, NULL);
-        hand_over(self->pool, c);
+        hand_over(self, c);
         handshake_ended(self->pool);
         return;
     }
@@ -404,6 +423,7 @@ static void *work(void *given)
             else
                 shake(self, events[at].data.ptr);
         }
+        hand_over_done(self);
         /* What had come by now has been read: what stands still, stands still because of its peer. */
         if (ready < EVENTS)
             expire(self);

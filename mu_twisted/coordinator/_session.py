@@ -392,7 +392,9 @@ class Session:
             messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
             self._take_own(own)
         while messages and self.machine is machine:
-            together, messages = messages[:MAX_TOGETHER], messages[MAX_TOGETHER:]
+            together, messages = messages, []
+            if len(together) > MAX_TOGETHER:
+                together, messages = together[:MAX_TOGETHER], together[MAX_TOGETHER:]
             if self.run_ended is not None:
                 self._note_runs(together)
             self._drive(machine, together)

@@ -61,8 +61,8 @@ class _Strand:
         except BaseException:  # noqa: BLE001, S110 - a clean-up that awaits, or fails, after the end
             pass
 
-    def line(self) -> tuple[str, int, str] | None:
-        """File, line and function where it waits, of the innermost frame that is the user's."""
+    def users(self) -> "CoroutineType[Any, Any, Any] | None":
+        """The innermost coroutine in it that is the user's."""
         found = None
         at: Any = self.coroutine
         while isinstance(at, CoroutineType):
@@ -70,6 +70,11 @@ class _Strand:
             if not is_ours(at.cr_code.co_filename):
                 found = at
             at = at.cr_await
+        return found
+
+    def line(self) -> tuple[str, int, str] | None:
+        """File, line and function where it waits, of the innermost frame that is the user's."""
+        found = self.users()
         if found is None:
             return self.parent.line() if self.parent is not None else None
         frame, code = found.cr_frame, found.cr_code
@@ -91,7 +96,7 @@ class ScriptState(MachineState):
         self._called = getattr(script, "__name__", type(script).__name__)
         self._root: _Strand | None = None
         self._worker = Worker(self._context, actorNum)
-        self._shown: tuple[object, object, str] = (None, None, "")
+        self._shown: tuple[object, object, int, str] = (None, None, -1, "")
 
     @property
     def _holds_back(self) -> bool:  # type: ignore[override]
@@ -114,21 +119,26 @@ class ScriptState(MachineState):
         return f"({self._called})" if place is None else f"({self._called}, line {place[1]})"
 
     def __str__(self) -> str:
-        # It is asked for with each message, and mostly says the same again.
-        extra, place = self._worker.extra, self._place()
-        shown_extra, shown_place, text = self._shown
-        if not text or place != shown_place or extra is not shown_extra or type(extra) is not str:
+        # It is asked for with each message, and mostly says the same again: where the same coroutine waits at the same
+        # instruction, as the line would take longer to find.
+        strand, extra = self._first_waiting(), self._worker.extra
+        users = strand.users() if strand is not None else None
+        if users is None or type(extra) is not str:
+            return super().__str__()
+        at = users.cr_frame.f_lasti
+        shown_extra, shown_users, shown_at, text = self._shown
+        if at != shown_at or users is not shown_users or extra is not shown_extra:
             text = super().__str__()
-            self._shown = extra, place, text
+            self._shown = extra, users, at, text
         return text
 
-    def _place(self) -> tuple[str, int, str] | None:
+    def _first_waiting(self) -> _Strand | None:
         root = self._root
-        if root is None:
-            return None
-        if root.wait is not None:
-            return root.line()
-        return next((strand.line() for strand in root.waiting()), None)
+        return root if root is None or root.wait is not None else next(root.waiting(), None)
+
+    def _place(self) -> tuple[str, int, str] | None:
+        strand = self._first_waiting()
+        return None if strand is None else strand.line()
 
     def _where(self) -> str:
         place = self._place()

@@ -96,8 +96,10 @@ class GuardedMachine(Machine):
         return commands
 
     def _receive(self, messages: Iterable[bytes]) -> list[bytes]:
-        commands = [] if self._started else Machine.start(self)
-        commands += Machine.receive(self, messages)
+        begun = [] if self._started else Machine.start(self)
+        commands = Machine.receive(self, messages)
+        if begun:
+            commands = begun + commands
         self._keep()
         return commands if self.error is None else []
 
