@@ -22,7 +22,7 @@ build() { # DIRECTORY [OPTION OF THE COMPILER...]
     rm -f "$target"/mu_twisted/launch/*.so
     "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined \
         -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_POSIX_C_SOURCE=200809L "$@" -fPIC -shared \
-        -I"$include" launch/*.c -o "$target/mu_twisted/launch/_launch$suffix" -lcurl -lcrypto
+        -I"$include" launch/*.c -o "$target/mu_twisted/launch/_launch$suffix" -lcurl -lssl -lcrypto
     rm -f "$target"/mu_twisted/transport/*.so
     "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined \
         -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_GNU_SOURCE -fPIC -shared \
@@ -42,7 +42,7 @@ threads() { # DIRECTORY EXPRESSION [OPTION OF THE COMPILER...]: the launcher's t
     rm -f "$target"/mu_twisted/launch/*.so
     "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=thread -fno-omit-frame-pointer \
         -D_POSIX_C_SOURCE=200809L "$@" -fPIC -shared -I"$include" launch/*.c \
-        -o "$target/mu_twisted/launch/_launch$suffix" -lcurl -lcrypto
+        -o "$target/mu_twisted/launch/_launch$suffix" -lcurl -lssl -lcrypto
     (
         cd "$work"
         PYTHONPATH="$target:$root/tests/support" LD_PRELOAD=$("$cc" -print-file-name=libtsan.so) \

@@ -18,6 +18,7 @@ enum {
     EVENTS = 64,
     ACCEPTS = 16,    /* at most, between two looks at the handshakes */
     TOGETHER = 8,    /* connections that are handed over at once, at most: each time wakes the reactor's thread */
+    TOGETHER_MS = 5, /* for which the first of them waits at most, while others have their handshakes */
     REPORTS = 1024,  /* that wait at most; of the others only the number is kept */
     STACK = 512 << 10,
 };
@@ -35,6 +36,7 @@ typedef struct {
     connection *first, *last; /* its handshakes, oldest first */
     connection *done_first, *done_last; /* to be handed over */
     unsigned done;
+    int64_t done_since;
     atomic_bool waits;
 } worker;
 
@@ -107,7 +109,9 @@ static void hand_over(worker *self, connection *c)
     else
         self->done_first = c;
     self->done_last = c;
-    if (++self->done == TOGETHER)
+    if (++self->done == 1)
+        self->done_since = now(self->pool);
+    if (self->done == TOGETHER)
         hand_over_done(self);
 }
 
@@ -371,11 +375,16 @@ static void expire(worker *self)
     self->look_at = look_at;
 }
 
+static int64_t hand_over_at(const worker *self)
+{
+    return self->done ? self->done_since + TOGETHER_MS * (SECOND / 1000) : NEVER;
+}
+
 static int patience(worker *self)
 {
     if (self->pool->options.manual_clock)
         return -1;
-    int64_t until = self->look_at;
+    int64_t until = self->look_at < hand_over_at(self) ? self->look_at : hand_over_at(self);
     if (self->first && pressed(self->pool)) {
         const int64_t still = now(self->pool) + self->pool->stall_timeout / 8;
         until = still < until ? still : until;
@@ -423,7 +432,8 @@ static void *work(void *given)
             else
                 shake(self, events[at].data.ptr);
         }
-        hand_over_done(self);
+        if (!self->first || pool->options.manual_clock || now(pool) >= hand_over_at(self))
+            hand_over_done(self);
         /* What had come by now has been read: what stands still, stands still because of its peer. */
         if (ready < EVENTS)
             expire(self);
@@ -433,6 +443,7 @@ static void *work(void *given)
     if (self->listens)
         epoll_ctl(self->epoll, EPOLL_CTL_DEL, pool->listening, NULL);
     self->listens = false;
+    hand_over_done(self);
     while (self->first)
         give_up(self, self->first, (failure){.kind = FAILURE_ENDED});
     ERR_clear_error();

@@ -123,9 +123,10 @@ class ScriptState(MachineState):
         # instruction, as the line would take longer to find.
         strand, extra = self._first_waiting(), self._worker.extra
         users = strand.users() if strand is not None else None
-        if users is None or type(extra) is not str:
+        frame = users.cr_frame if users is not None else None
+        if frame is None or type(extra) is not str:
             return super().__str__()
-        at = users.cr_frame.f_lasti
+        at = frame.f_lasti
         shown_extra, shown_users, shown_at, text = self._shown
         if at != shown_at or users is not shown_users or extra is not shown_extra:
             text = super().__str__()

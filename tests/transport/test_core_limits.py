@@ -2,8 +2,13 @@
 
 import os
 import resource
+import select
+import socket
+import ssl
 import threading
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +98,29 @@ def test_another_thread_cannot_use_the_core(call: str) -> None:
     assert core.fileno() == -1
     with pytest.raises(RuntimeError, match="closed"):
         core.turn()
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_peer_that_stands_still_keeps_no_other_from_being_handed_over(tmp_path: Path, count: int) -> None:
+    core, port = make_core(threads=1, handshake_timeout=60.0), Port()
+    address = port.handle.getsockname()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=AUTHORITY.certificate.decode())
+    keys = tmp_path / "keys.pem"
+    keys.write_bytes(WORKER.certificate + WORKER.key)
+    context.load_cert_chain(keys)
+    kinds: list[int] = []
+    with socket.create_connection(address), ExitStack() as peers:
+        core.listen(port.fileno())
+        for _ in range(count):
+            peers.enter_context(context.wrap_socket(socket.create_connection(address, timeout=20)))
+        while len(kinds) < count:
+            assert select.select([core], [], [], 20)[0], "none was handed over"
+            kinds += [event[0] for event in core.turn()]
+    assert kinds == [core_module("_core").ESTABLISHED] * count
+    core.close()
+    port.stopListening()
 
 
 @pytest.mark.parametrize(
