@@ -222,6 +222,32 @@ def test_who_waits_for_any_task_gets_what_came_first(make_both: Make) -> None:
         (2, 2),
         (1, 2),
     ]
+    three.says(WantAny(b"x").encode())
+    one.says(message(3, 3))
+    assert numbers(three) == [3]
+
+
+def test_what_comes_goes_to_who_waits_for_any_task(make_both: Make) -> None:
+    world = make_both()
+    sender, receiver = worker(world, 1), worker(world, 2)
+    receiver.says(*[WantAny(b"x").encode()] * 2)
+    sender.says(message(2, 1), message(2, 2), message(2, 3))
+    world.settle()
+    assert numbers(receiver) == [1, 2]
+    receiver.says(WantAny(b"x").encode())
+    assert numbers(receiver) == [3]
+
+
+def test_what_came_before_its_receiver_is_delivered_and_what_comes_behind_it(make_both: Make) -> None:
+    world = make_both()
+    sender = worker(world, 1)
+    sender.says(message(2, 1), message(2, 2))
+    receiver = worker(world, 2)
+    receiver.says(*want(1, 1))
+    sender.says(message(2, 3))
+    receiver.says(*want(1, 2, 3, 4))
+    sender.says(message(2, 4))
+    assert numbers(receiver) == [1, 2, 3, 4]
 
 
 def test_what_is_not_waited_for_any_more_is_not_sent(make_both: Make) -> None:
