@@ -274,8 +274,11 @@ class StageHandle(JobHandle):
 
         whole = super().status()
         mine = next((one for one in whole.stages if one.name == self.stage), None)
-        if mine is None:  # the output of all its tasks was there
+        if mine is None and (whole.stages or whole.state == "done"):  # the output of all its tasks was there
             return replaced(whole, state="done", tasks=0, waiting=0, active=0, done=0, failed=0, error=None, stages=())
+        if mine is None:  # the job's records are being read after a restart, or are damaged
+            tasks = len(self.tasks)
+            return replaced(whole, tasks=tasks, waiting=tasks, active=0, done=0, failed=0, stages=())
         settled = mine.done + mine.failed == mine.tasks
         state = "done" if mine.done == mine.tasks else whole.state
         if settled and mine.failed and state in ("running", "done"):
@@ -351,8 +354,8 @@ class StageHandle(JobHandle):
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _settled(self, until: float | None = None) -> Iterator[list[Mapping[str, Any]]]:
-        tasks = self.status().tasks
-        if not tasks:
+        known = self.status()
+        if not known.tasks:
             return
         found: dict[int, str] = {}
         for some in super()._settled(until):
@@ -361,7 +364,8 @@ class StageHandle(JobHandle):
                 continue
             yield mine
             found.update((task["task"], task["state"]) for task in mine)
-            if len(found) < tasks:
+            known = known if known.stages else self.status()
+            if len(found) < known.tasks:
                 continue
             # Those that were retried have failed before: they run, or are further on.
             status, states = self.status(), list(found.values())

@@ -84,6 +84,18 @@ def test_a_block_that_is_left_by_an_exception_submits_nothing(own: Client, serve
     assert served.service.requests[-1].pipeline == "map"
 
 
+def test_a_stage_of_a_job_whose_records_are_being_read_goes_on(own: Client, served: Served) -> None:
+    with own.graph(function="shell") as job:
+        a = own.map("echo {}", range=range(3))
+        own.map("echo {}", range=range(2), after=a)
+    status = a.status()  # after a restart it has no stages yet, as the service in memory
+    assert (status.state, status.tasks, status.waiting) == ("running", 3, 3)
+    with pytest.raises(TimeoutError):
+        a.wait(0.05)
+    served.loop.do(served.service.end, job.name, "failed", "no")
+    assert (a.wait().state, a.status().error) == ("failed", "no")
+
+
 def wrong_maps() -> list[tuple[dict[str, Any], str]]:
     return [
         ({}, "there are no inputs"),
