@@ -4,6 +4,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -106,9 +107,28 @@ static void end_process(void) {
     _exit(1);
 }
 
+/* Whether the main thread has a processor or waits for one: it does not block then, and only what it has had of
+ * processors counts. Not where the system does not say so. The process is in the state of its main thread. */
+static int is_runnable(int stat) {
+    char text[512];
+    ssize_t length = pread(stat, text, sizeof text - 1, 0);
+    if (length <= 0) return 0;
+    text[length] = 0;
+    const char *name_ends = strrchr(text, ')');
+    return name_ends != NULL && strncmp(name_ends, ") R", 3) == 0;
+}
+
+static uint64_t used_us(clockid_t clock) {
+    struct timespec used;
+    return clock_gettime(clock, &used) ? 0 : (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+}
+
 static void *run(void *unused) {
     (void)unused;
-    uint64_t seen = 0, ticks = 0;
+    uint64_t seen = 0, elapsed_us = 0, used = 0;
+    int is_new = 1, stat = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    clockid_t clock;
+    if (pthread_getcpuclockid(watch.main, &clock)) clock = CLOCK_PROCESS_CPUTIME_ID;
     pthread_mutex_lock(&watch.lock);
     while (watch.running) {
         struct timespec until;
@@ -119,17 +139,23 @@ static void *run(void *unused) {
         pthread_cond_timedwait(&watch.ends, &watch.lock, &until);
         if (!watch.running) break;
         uint64_t generation = word(GENERATION);
+        uint64_t before = used;
+        if (generation & 1) used = used_us(clock);
         if (!(generation & 1) || generation != seen) {
             seen = generation;
-            ticks = 0;
+            elapsed_us = 0;
+            is_new = 1;
             continue;
         }
         /* Ticks are counted, not a clock read: a process that was stopped meanwhile has not blocked. */
-        if (ticks == 0) {
+        if (is_new) {
             clock_gettime(CLOCK_REALTIME, &until);
             set_word(START, (uint64_t)until.tv_sec * 1000 - watch.tick_ms);
+            is_new = 0;
         }
-        uint64_t elapsed = ++ticks * watch.tick_ms;
+        uint64_t tick = watch.tick_ms * 1000;
+        elapsed_us += is_runnable(stat) && used - before < tick ? used - before : tick;
+        uint64_t elapsed = elapsed_us / 1000;
         set_word(ELAPSED, elapsed);
         if (elapsed >= watch.hard_ms) end_process();
         if (elapsed >= watch.soft_ms) {
@@ -138,6 +164,7 @@ static void *run(void *unused) {
         }
     }
     pthread_mutex_unlock(&watch.lock);
+    if (stat >= 0) close(stat);
     return NULL;
 }
 

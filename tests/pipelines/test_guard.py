@@ -146,3 +146,32 @@ def test_a_second_signal_while_the_first_is_handled_names_the_same_place(tmp_pat
         [sys.executable, "-c", AGAIN, str(tmp_path)], capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert re.match(r"blocked 0.05 s at mine.py line [34], in spin: ", done.stdout), done.stdout + done.stderr
+
+
+BUSY = """
+import os, subprocess, sys, time
+from pathlib import Path
+from mu_twisted.pipelines import guard
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+spin = "import time; end = time.monotonic() + 60\\nwhile time.monotonic() < end: pass"
+others = [subprocess.Popen([sys.executable, "-S", "-c", spin]) for _ in range(8)]
+author = {}
+source = "import time\\ndef work(span):\\n    while time.thread_time() < span: pass\\n"
+exec(compile(source, "mine.py", "exec"), author)
+try:
+    guard.watch(Path(sys.argv[1]), 0.2, 30)
+    guard.call(b"job-1", 3, author["work"], time.thread_time() + 0.1)
+    guard.stop()
+finally:
+    for other in others:
+        other.kill()
+        other.wait()
+"""
+
+
+def test_code_that_waits_for_a_processor_does_not_block(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY, str(tmp_path)], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
