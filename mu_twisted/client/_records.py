@@ -1,6 +1,6 @@
-"""The records of jobs answer here where no coordinator runs: those of jobs that are over from their files alone.
+"""The records of jobs answer here where no coordinator runs: what is asked most is read from each job's files alone.
 
-All else, such as how a job stands that was to go on, takes what a coordinator is made of: half a second of imports.
+All else, such as a log, takes what a coordinator is made of: half a second of imports.
 """
 
 import time
