@@ -1,7 +1,7 @@
 """Failure groups sort failed tasks by what they failed of, as one cause often fails many.
 
-Errors that differ only in numbers, in the names of workers' directories, and in the names of tasks' own inputs, count
-as one reason.
+Errors that differ only in numbers, in the names of workers' directories, in the names of tasks' own inputs, and in the
+order of the lines of output in them, count as one reason.
 """
 
 import re
@@ -58,7 +58,7 @@ class FailureGroup:
     """
 
     reason: str
-    tasks: Sequence[FailedTask]
+    tasks: list[FailedTask]
 
     @property
     def attempts(self) -> tuple[int, int]:
@@ -99,12 +99,15 @@ def failure_groups(failed: Iterable[tuple[int, int, str] | FailedTask]) -> list[
 
 def grouping(failed: Iterable[tuple[int, int, str] | FailedTask]) -> Steps[list[FailureGroup]]:
     """As :func:`failure_groups`, with pauses."""
-    groups: dict[str, list[FailedTask]] = {}
+    groups: dict[tuple[str, frozenset[str]], FailureGroup] = {}
     for at, task in enumerate(sorted(FailedTask(*one) for one in failed)):
-        groups.setdefault(reason_of(task.error, task.label), []).append(task)
+        reason = reason_of(task.error, task.label)
+        first, *output = reason.split("\n")
+        # In which order the threads of a program print is none of it.
+        groups.setdefault((first, frozenset(output)), FailureGroup(reason, [])).tasks.append(task)
         if at % _FEW == 0:
             yield
-    found = [FailureGroup(reason, tasks) for reason, tasks in groups.items()]
+    found = list(groups.values())
     return sorted(found, key=lambda group: (_DEPENDENT.match(group.tasks[0].error) is not None, -len(group.tasks)))
 
 

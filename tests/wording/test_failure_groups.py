@@ -95,6 +95,24 @@ def test_errors_that_name_their_own_inputs_are_one_reason() -> None:
     assert [len(group.tasks) for group in failure_groups([*failed, other])] == [3, 1]
 
 
+def test_lines_that_threads_have_printed_in_another_order_are_no_other_reason() -> None:
+    lines = ["    decoder 7: ended", "    filter 3: nothing came", "    nothing was written"]
+    failed = [
+        FailedTask(0, 1, "\n".join(["exit status 69", *lines])),
+        FailedTask(1, 1, "\n".join(["exit status 69", *lines[::-1]])),
+        FailedTask(2, 1, "\n".join(["exit status 68", *lines])),
+        FailedTask(3, 1, "\n".join(["exit status 69", *lines[:2]])),
+    ]
+    found = [[task.task for task in group.tasks] for group in failure_groups(failed)]
+    assert found == [[0, 1, 2], [3]]
+    assert failure_groups(failed)[0].reason.splitlines() == [
+        "exit status #",
+        "    decoder #: ended",
+        "    filter #: nothing came",
+        "    nothing was written",
+    ]
+
+
 @pytest.mark.parametrize("label", ["mine/owl.jpeg", "owl.jpeg", "a owl (1).jpeg", "[x]+"])
 def test_the_name_of_a_tasks_input_is_none_of_its_reason(label: str) -> None:
     assert reason_of(f"fetching b/{label}: no such object", label) == "fetching b/#: no such object"
