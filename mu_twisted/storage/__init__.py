@@ -8,7 +8,7 @@ from mu_twisted.storage._journal_count import CountFile, boot_id, count_path, re
 from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, opened
 from mu_twisted.storage._output_page import MAX_PAGE_BYTES, reading_page, reading_results
 from mu_twisted.storage._stored_jobs import StoredJobs
-from mu_twisted.storage._task_file import TaskList, reading_tasks, writing_tasks
+from mu_twisted.storage._task_file import TaskList, is_held_so, reading_tasks, writing_tasks
 from mu_twisted.storage._task_pages import (
     Labels,
     as_settled,
@@ -30,6 +30,7 @@ __all__ = [
     "as_settled",
     "boot_id",
     "count_path",
+    "is_held_so",
     "no_label",
     "opened",
     "page_of",

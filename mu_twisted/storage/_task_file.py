@@ -199,6 +199,18 @@ def reading_tasks(path: Path, end: int) -> Steps[TaskList | None]:
         return None
 
 
+def is_held_so(path: Path, end: int, status: JobStatus) -> bool:
+    """Whether the file says of a job that is held how it stands, and what its tasks are called.
+
+    :param end: the number of the job's last record.
+    """
+    try:
+        with TaskFile(path, end) as file:
+            return file.labelled and msgspec.json.encode(file.held) == msgspec.json.encode(status)
+    except TaskFileError:
+        return False
+
+
 def writing_tasks(path: Path, end: int, found: TaskList) -> Steps[None]:
     """Write the file; where that fails, there is none."""
     encode = msgspec.json.Encoder().encode

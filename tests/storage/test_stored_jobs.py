@@ -259,6 +259,24 @@ def test_a_job_that_goes_on_again_is_not_told_of_as_it_was_left(tmp_path: Path) 
     assert left.whole("jobs", job)["done"] == left.stored("jobs", job)["done"] == 2
 
 
+def test_the_file_of_a_job_that_was_to_go_on_is_written_once(tmp_path: Path) -> None:
+    world = MapCoordinator(tmp_path)
+    job = world.map(combinations([INPUTS[:3]]), "--max-workers=1", "--", "convert {}")
+    world.do_next(job, "0-0")
+    world.jobs.stop()
+    world.journal.close()
+    left, file = Left(tmp_path, job, job), tmp_path / "jobs" / job / "tasks.jsonl"
+    tasks = left.whole("jobs", job, "tasks")
+    made = file.stat().st_ino, file.stat().st_mtime_ns
+    assert left.whole("jobs", job, "tasks") == left.stored("jobs", job, "tasks") == tasks
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == made
+    file.write_bytes(file.read_bytes().replace(b'"done"', b"done"))
+    assert left.stored("jobs", job, "tasks") is None
+    assert left.whole("jobs", job, "tasks") == tasks
+    file.unlink()
+    assert left.whole("jobs", job, "tasks") == left.stored("jobs", job, "tasks") == tasks
+
+
 PROGRAM = """
 import sys
 from mu_twisted.cli import main

@@ -31,6 +31,7 @@ from mu_twisted.storage import (
     Labels,
     TaskList,
     as_settled,
+    is_held_so,
     no_label,
     page_of,
     reading_tasks,
@@ -214,15 +215,15 @@ class JobArchive:
             self._ending.pop(name, None)
 
     def keeping_held(self, history: History, job: Job) -> Steps[None]:
-        """Keep the tasks of a job that is held, and how it stands, for whoever asks next."""
+        """Keep the tasks of a job that is held, and how it stands, for whoever asks next, unless they are kept."""
         status = self[history.name]
-        if status.tasks <= MAX_KEPT:
+        path, end = self._task_file(status.job), self._journal.end(status.job)
+        if status.tasks <= MAX_KEPT and not is_held_so(path, end, status):
             found = replace((yield from _task_list(job, self._labels(history.request))), held=status)
             self._keep(status.job, status, (found, no_label))
-            path = self._task_file(status.job)
             with suppress(OSError):  # then the file cannot be written, either
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            yield from writing_tasks(path, self._journal.end(status.job), found)
+            yield from writing_tasks(path, end, found)
 
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
         """The tasks of a job, and what they are known by."""
@@ -235,16 +236,19 @@ class JobArchive:
         try:
             end = self._journal.end(name)
             over = status.ended is not None
-            found = (yield from reading_tasks(self._task_file(name), end)) if over else None
+            may_ask = over or self._labels_held
+            file = self._task_file(name)
+            found = (yield from reading_tasks(file, end)) if over or status.state == "held" else None
             if found is None:
                 history, job = yield from self.folding(name)
-                label = self._labels(history.request) if over or self._labels_held else None
-                found = yield from _task_list(job, label)
+                found = yield from _task_list(job, self._labels(history.request) if may_ask else None)
                 if over and len(found.tasks) <= MAX_KEPT:
-                    yield from writing_tasks(self._task_file(name), end, found)
+                    yield from writing_tasks(file, end, found)
+                kept = found, no_label
+            elif found.labelled or not may_ask:
                 kept = found, no_label
             else:
-                kept = found, no_label if found.labelled else self._labels(self.request(name)) or no_label
+                kept = found, self._labels(self.request(name)) or no_label
         finally:
             self._reading.discard(name)
         self._keep(name, status, kept)
