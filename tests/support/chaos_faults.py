@@ -188,7 +188,8 @@ def fall(stage: Stage, jobs: Sequence[Faults], dice: random.Random, *daemons: st
         if "coordinator" in daemons:
             faults.before_restart.update(story.live)
             faults.results_before.update(story.results)
-            faults.restarts += 1
+            # One that fell again before it had taken up the job has not written that it did.
+            faults.restarts += story.generation == faults.restarts
         if "rendezvous" in daemons:
             faults.dropped += 1
     dice.shuffle(chosen)
