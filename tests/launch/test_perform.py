@@ -410,7 +410,7 @@ def test_a_connection_closed_between_batches_is_replaced_before_sending(serve):
 def test_silence_ends_at_the_time_limit(serve):
     silent = threading.Event()
     endpoint = serve(lambda request: silent.wait(30) and ACCEPTED)
-    result = launcher(endpoint, timeout=0.2).perform(batch(1), *KEYS)[0]
+    result = launcher(endpoint, timeout=1.0).perform(batch(1), *KEYS)[0]
     silent.set()
     assert (result.status, "timed out" in result.reason) == (_launch.NO_ANSWER, True)
 
@@ -581,7 +581,7 @@ def test_launches_that_hang_do_not_hold_up_those_behind_them(serve):
 def test_where_nothing_was_ever_answered_every_launch_has_its_whole_time(serve):
     held = threading.Event()
     endpoint = serve(lambda request: held.wait(30) and ACCEPTED)
-    result = launcher(endpoint, 4, tail_timeout=0.001, timeout=0.4).perform(batch(1), *KEYS)[0]
+    result = launcher(endpoint, 4, tail_timeout=0.001, timeout=1.0).perform(batch(1), *KEYS)[0]
     held.set()
     assert (result.status, "timed out" in result.reason) == (_launch.NO_ANSWER, True)
 
