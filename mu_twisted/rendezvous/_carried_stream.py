@@ -12,6 +12,9 @@ from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
 from mu_twisted.rendezvous._named_storage import NamedStorage
 from mu_twisted.transport import LinkEnd, LinkStream
 
+IRREGULAR = 128
+"""Messages after which the core may carry streams again, of a task that has broken one off."""
+
 
 class StreamSession(Protocol):
     """A session, as an end of such streams.
@@ -63,7 +66,7 @@ class CarriedStream:
         self._sender: StreamSession | None = sender
         self._receiver: StreamSession | None = receiver
         stream.carried = self
-        storage.carried[self] = None
+        storage.carry(self)
         sender.carried[self] = receiver.carried[self] = None
 
     @property

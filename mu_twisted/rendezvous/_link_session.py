@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Protocol
 
-from mu_twisted.rendezvous._carried_stream import CarriedStream
+from mu_twisted.rendezvous._carried_stream import IRREGULAR, CarriedStream
 from mu_twisted.rendezvous._errors import Full
 from mu_twisted.rendezvous._links import MAX_CARRIED, Links
 from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
@@ -44,8 +44,6 @@ MAX_WANTS = 4096
 MAX_ANY = 4096
 """Names under which one connection may wait for messages of any task, and 16 times that many senders' numbers that it
 may say it has."""
-IRREGULAR = 128
-"""Messages after which the core may carry streams again, of a task that has broken one off."""
 MAX_ANSWERS = 1024
 """Answers that a connection may leave untaken before it is not read."""
 
@@ -416,9 +414,9 @@ class LinkSession:
                 streams = [self._links.stream(self.task, frame.peer, frame.name)]
             case Ack() if (frame.peer, frame.name, frame.number) in self._deliveries:
                 pass  # it was sent before the stream was carried
-            case Ack() | Want():
+            case Ack() | Want() | Unwant() if frame.peer is not None:
                 streams = [self._links.stream(frame.peer, self.task, frame.name)]
-            case WantAny() | Unwant():
+            case WantAny() if frame.name not in self._any:  # else none of them is carried
                 streams = list(self._links.senders(self.task, frame.name))
         for stream in streams:
             if stream is not None and stream.carried is not None:
@@ -567,10 +565,12 @@ class LinkSession:
     def _acknowledged(self, frame: Ack) -> None:
         key = frame.peer, frame.name, frame.number
         stream = self._links.stream(frame.peer, self.task, frame.name)
-        message = None if stream is None else stream.stored.get(frame.number)
+        delivery = self._deliveries.get(key)
+        message = None
+        if stream is not None:
+            message = (stream.kept if delivery is None else stream.stored).get(frame.number)
         if message is not None:
             message.taken = True
-        delivery = self._deliveries.get(key)
         if delivery is not None:
             self._stop(key, delivery)
         if message is not None and (delivery is None or delivery.message is not message):

@@ -6,7 +6,7 @@ A session is one connection of a task; of it this knows what :class:`MessageRece
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from mu_twisted.rendezvous._carried_stream import CarriedStream, StreamSession
+from mu_twisted.rendezvous._carried_stream import IRREGULAR, CarriedStream, StreamSession
 from mu_twisted.rendezvous._errors import Full
 from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
 from mu_twisted.rendezvous._named_storage import NamedStorage
@@ -331,18 +331,20 @@ class Links:
             stream = self.stream(sender, receiver, name)
         last = 0 if stream is None else stream.last
         wants = other.wants_of(sender, name)
-        following = min(wants | {number})
+        following = min(number, min(wants, default=number))
         if following <= last or (stream is not None and stream.arriving):
             return False
         stream = self._make_stream(sender, receiver, name)
         first = last + 1 if following <= last + _AHEAD else following
         in_core = self._in_core.open(one.link_end, other.link_end, name, first)
         if in_core is None:
+            self._drop_unused(stream)
             return False
         carried = CarriedStream(stream, in_core, self.storage, one, other, self._drop_unused)
         other.forget_wants(sender, name)
         if all(carried.want(each) for each in sorted(wants)):
             return True
+        other.irregular = IRREGULAR  # to try that costs as much as what is waited for
         carried.settle()
         for each in wants:
             other.expect(stream, each)

@@ -7,6 +7,7 @@ others need the room.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from mu_twisted.rendezvous._errors import Full
@@ -147,6 +148,11 @@ class NamedStorage:
             store.make_room(size)
         return min(self.used.free, store.stored.free, store.memory.free), store.named.free
 
+    def carry(self, stream: Carried) -> None:
+        """Know a stream that is carried from now on, whose room is had by :meth:`forget_oldest`."""
+        self.carried[stream] = None
+        self._store.taken.setdefault(self, self)
+
     def count_carried(self, messages: int, size: int, acknowledged: int) -> None:
         """Count what has become of carried streams.
 
@@ -161,7 +167,6 @@ class NamedStorage:
         self._carried_messages += messages
         self._carried_bytes += size
         self._taken_bytes += acknowledged
-        store.taken.setdefault(self, self)
         if self._carried_bytes:
             store.idle[self] = None
 
@@ -240,7 +245,7 @@ class NamedStorage:
 
     def spill(self) -> None:
         """Move the oldest messages from memory to disk, as many as one file may have."""
-        if not self._in_memory:
+        while self._carried_bytes and not self._in_memory:
             self._take_carried()
         batch: list[NamedMessage] = []
         size = 0
@@ -275,7 +280,7 @@ class NamedStorage:
             self._take_carried()
         if self._taken:
             self.lose(next(iter(self._taken)))
-        else:
+        elif not self.carried:
             self._store.taken.pop(self, None)
 
     def lose(self, message: NamedMessage) -> None:
@@ -318,15 +323,15 @@ class NamedStorage:
 
     def _take_carried(self) -> None:
         """Take messages out of the core, as many as a file may have, of one stream after the other."""
-        before = self._carried_bytes
+        size, messages = self._carried_bytes - BUNDLE, self._carried_messages - BUNDLED
         if self in self._store.taken:
             self._store.taken.move_to_end(self)  # what stays in the core has come later
-        for carried in list(self.carried):
+        for carried in list(islice(self.carried, BUNDLED)):
             if carried.relieve():
                 self.carried.move_to_end(carried)
             else:
                 carried.settle()
-            if before - self._carried_bytes > BUNDLE or len(self._in_memory) > BUNDLED:
+            if self._carried_bytes < size or self._carried_messages < messages:
                 break
 
     def _idle_no_more(self) -> None:

@@ -364,6 +364,61 @@ def test_a_stream_may_have_more_messages_than_the_core_has_at_once(make_both: Ma
     assert carried(world)
 
 
+def test_streams_that_are_only_waited_for_leave_room_for_messages(make_both: Make) -> None:
+    world = make_both(RelayLimits(named=60))
+    sender, receiver = worker(world, 1), worker(world, 2)
+    for name in range(100):
+        receiver.says(*want(1, 1, name=b"%d" % name))
+    sender.says(*(message(3, number) for number in range(1, 50)))
+    assert acknowledged(sender) == list(range(1, 50))
+    sender.says(*(message(2, 1, name=b"%d" % name) for name in range(3)))
+    assert [frame.name for frame in heard(receiver) if isinstance(frame, Whole)] == [b"0", b"1", b"2"]
+
+
+def test_what_was_taken_makes_room_whatever_else_the_core_has(make_both: Make) -> None:
+    world = make_both(RelayLimits(named=4400))
+    sender, receiver = worker(world, 1), worker(world, 2)
+    slow = worker(world, 4, acknowledges=False)
+    kept = 4100  # more than one file has
+    for first in range(1, kept, 100):
+        sender.says(*(message(3, number, 4) for number in range(first, first + 100)))
+    slow.says(*want(1, 1))
+    sender.says(message(4, 1))
+    receiver.says(*want(1, *range(1, 201)))
+    sender.says(*(message(2, number) for number in range(1, 201)))
+    assert numbers(receiver) == list(range(1, 201))
+    assert carried(world)
+    sender.heard()
+    sender.says(*(message(3, number, 4) for number in range(kept + 1, kept + 201)))
+    assert acknowledged(sender) == list(range(kept + 1, kept + 201))
+
+
+def test_messages_with_gaps_are_waited_for_without_the_core(make_both: Make) -> None:
+    world = make_both()
+    sender, receiver = worker(world, 1), worker(world, 2)
+    awaited = range(100, 2100, 20)
+    receiver.says(*want(1, *awaited))
+    sender.says(*(message(2, number) for number in range(1, 50)))
+    sessions = world.relay.mailboxes.jobs[b"j"].links.receivers
+    assert sessions[2].irregular or not isinstance(world, CoreRelay), "it is tried anew with each message"
+    for first in range(50, 2100, 50):
+        sender.says(*(message(2, number) for number in range(first, first + 50)))
+    assert numbers(receiver) == list(awaited)
+
+
+def test_what_is_acknowledged_unasked_was_taken(make_both: Make) -> None:
+    world = make_both(RelayLimits(links=400 * KIB))
+    sender, receiver = worker(world, 1), worker(world, 2)
+    sender.says(message(2, 1, 60_000), message(2, 2, 60_000))
+    assert carried(world)
+    sender.wire.abort()
+    world.settle()
+    receiver.says(Ack(1, 1, b"x").encode())
+    again = worker(world, 1)
+    again.says(*(message(2, number, 60_000) for number in range(3, 8)))
+    assert acknowledged(again) == [3, 4, 5, 6, 7]
+
+
 @pytest.mark.parametrize(
     "frame",
     [
