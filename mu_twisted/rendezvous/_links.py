@@ -303,7 +303,7 @@ class Links:
         :returns: the payload of the first that it cannot carry out, or None; where that begins, and where it ends; and
             bytes of frames that were sent.
         """
-        size, messages = self.storage.room(len(bundle) - at) if carries else (0, 0)
+        size, messages = self.storage.room(len(bundle) - at, bundle.frames) if carries else (0, 0)
         payload, begins, ends, came, came_bytes, acknowledged, sent = end.read(bundle, at, size, messages, self._order)
         if came or acknowledged:
             self._order += came
@@ -321,7 +321,7 @@ class Links:
         if one.irregular or other.irregular:
             one.irregular, other.irregular = max(0, one.irregular - 1), max(0, other.irregular - 1)
             return False
-        if not (one.may_be_carried(name) and other.may_be_carried(name) and self.storage.carries):
+        if not (one.may_be_carried(name) and other.may_be_carried(name) and self.storage.may_carry()):
             return False
         stream = self.stream(sender, receiver, name)
         if stream is not None and stream.carried is not None:

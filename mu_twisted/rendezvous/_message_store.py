@@ -93,6 +93,22 @@ class MessageStore:
             next(iter(self.taken.values())).forget_oldest()
         return self.stored.free >= size
 
+    def make_named_room(self, count: int) -> bool:
+        """Remember less of named messages that are gone, and remove those that were taken, the oldest first, until so
+        many more may be counted.
+
+        :param count: of messages and streams.
+        :returns: whether there may.
+        """
+        while self.named.free < count and (self.gone or self.taken):
+            if self.gone:
+                (stream, number), _ = self.gone.popitem(last=False)
+                stream.forget(number)
+                self.named.used -= 1
+            else:
+                next(iter(self.taken.values())).forget_oldest()
+        return self.named.free >= count
+
     @property
     def disk_needed(self) -> bool:
         """Whether no more fits memory, and the disk takes nothing."""

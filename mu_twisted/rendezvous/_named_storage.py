@@ -19,7 +19,10 @@ from mu_twisted.rendezvous._spill import BUNDLE, BUNDLED, SpillError
 SMALL_MESSAGE = 64 << 10
 """Bytes of a message that may wait in memory."""
 CARRIED_BYTES, CARRIED_MESSAGES = 256 << 10, 32
-"""So much room there must be for streams to be carried: near a limit each message is decided about here."""
+"""So much room there must be for streams to be carried: near a limit each message is decided about here. It is made
+where it is no more than a part of the limit; so it is for what comes at once.
+"""
+_PART = 1 / 16
 
 
 class NamedStorage:
@@ -59,15 +62,8 @@ class NamedStorage:
 
         :raises Full: there are too many.
         """
-        store, named = self._store, self._store.named
-        while named.free < 1 and (store.gone or store.taken):
-            if store.gone:
-                (stream, number), _ = store.gone.popitem(last=False)
-                stream.forget(number)
-                named.used -= 1
-            else:
-                next(iter(store.taken.values())).forget_oldest()
-        if named.free < 1:
+        named = self._store.named
+        if not self._store.make_named_room(1):
             raise Full(f"there are {named.used} named messages already, that is the limit of the rendezvous")
         named.used += 1
 
@@ -130,20 +126,22 @@ class NamedStorage:
         body = message.body or b""
         return body if count == len(body) else body[offset : offset + count]
 
-    @property
-    def carries(self) -> bool:
-        """Whether there is so much room that another stream may be carried."""
+    def may_carry(self) -> bool:
+        """Have room for another stream to be carried; returns whether there is."""
         store = self._store
+        self._make_carried_room(0, 0)
         room = min(self.used.free, store.stored.free)
-        return room > CARRIED_BYTES and store.named.free > CARRIED_MESSAGES and not store.broken
+        return room >= CARRIED_BYTES and store.named.free >= CARRIED_MESSAGES and not store.broken
 
-    def room(self, size: int) -> tuple[int, int]:
-        """What carried streams may take.
+    def room(self, size: int, messages: int) -> tuple[int, int]:
+        """What carried streams may take: room is made for what has come, if it can be.
 
-        :param size: bytes that have come for them: so much memory is made free, if it can be.
+        :param size: bytes that have come for them.
+        :param messages: how many, at most.
         :returns: bytes of messages, and how many of them.
         """
         store = self._store
+        self._make_carried_room(size, messages)
         if store.memory.free < size:
             store.make_room(size)
         return min(self.used.free, store.stored.free, store.memory.free), store.named.free
@@ -320,6 +318,18 @@ class NamedStorage:
             store.idle[self] = None
             if store.memory.free < 0:
                 store.make_room(0)
+
+    def _make_carried_room(self, size: int, messages: int) -> None:
+        """Remove what was taken first, here and elsewhere, where carried streams need the room."""
+        store = self._store
+        size, messages = max(size, CARRIED_BYTES), max(messages, CARRIED_MESSAGES)
+        if size <= _PART * self.used.limit:
+            while self.used.free < size and self._taken_bytes and (self._taken or self.carried):
+                self.forget_oldest()
+        if size <= _PART * store.stored.limit:
+            store.make_disk_room(size)
+        if messages <= _PART * store.named.limit:
+            store.make_named_room(messages)
 
     def _take_carried(self) -> None:
         """Take messages out of the core, as many as a file may have, of one stream after the other."""

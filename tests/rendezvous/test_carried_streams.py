@@ -367,8 +367,7 @@ def test_a_stream_may_have_more_messages_than_the_core_has_at_once(make_both: Ma
 def test_streams_that_are_only_waited_for_leave_room_for_messages(make_both: Make) -> None:
     world = make_both(RelayLimits(named=60))
     sender, receiver = worker(world, 1), worker(world, 2)
-    for name in range(100):
-        receiver.says(*want(1, 1, name=b"%d" % name))
+    receiver.says(*(Want(1, 1, b"%d" % name).encode() for name in range(100)))
     sender.says(*(message(3, number) for number in range(1, 50)))
     assert acknowledged(sender) == list(range(1, 50))
     sender.says(*(message(2, 1, name=b"%d" % name) for name in range(3)))
@@ -404,6 +403,24 @@ def test_messages_with_gaps_are_waited_for_without_the_core(make_both: Make) -> 
     for first in range(50, 2100, 50):
         sender.says(*(message(2, number) for number in range(first, first + 50)))
     assert numbers(receiver) == list(awaited)
+
+
+@pytest.mark.parametrize("limits", [RelayLimits(named=600), RelayLimits(links=4 << 20), RelayLimits(disk=4 << 20)])
+def test_streams_are_carried_on_beside_what_was_taken(make_both: Make, limits: RelayLimits) -> None:
+    world = make_both(limits)
+    store = world.relay.mailboxes.store
+    sender, receiver = worker(world, 1), worker(world, 2)
+    for first in range(1, 1001, 20):
+        receiver.says(*want(1, *range(first, first + 20)))
+        sender.says(*(message(2, number, 6000) for number in range(first, first + 20)))
+        assert carried(world)
+        assert store.named.free >= 0
+        assert store.stored.used <= min(limits.links, limits.disk)
+    assert numbers(receiver, 6000) == list(range(1, 1001))
+    assert acknowledged(sender) == list(range(1, 1001))
+    again = worker(world, 2, 1)
+    again.says(*want(1, *range(800, 1001)))
+    assert numbers(again, 6000) == list(range(800, 1001))
 
 
 def test_what_is_acknowledged_unasked_was_taken(make_both: Make) -> None:
