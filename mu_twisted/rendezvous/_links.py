@@ -303,7 +303,7 @@ class Links:
         :returns: the payload of the first that it cannot carry out, or None; where that begins, and where it ends; and
             bytes of frames that were sent.
         """
-        size, messages = self.storage.room(len(bundle) - at, bundle.frames) if carries else (0, 0)
+        size, messages = self.storage.room(len(bundle) - at) if carries else (0, 0)
         payload, begins, ends, came, came_bytes, acknowledged, sent = end.read(bundle, at, size, messages, self._order)
         if came or acknowledged:
             self._order += came
@@ -321,12 +321,13 @@ class Links:
         if one.irregular or other.irregular:
             one.irregular, other.irregular = max(0, one.irregular - 1), max(0, other.irregular - 1)
             return False
-        if not (one.may_be_carried(name) and other.may_be_carried(name) and self.storage.may_carry()):
+        if not (self.storage.may_carry() and one.may_be_carried(name) and other.may_be_carried(name)):
             return False
         stream = self.stream(sender, receiver, name)
         if stream is not None and stream.carried is not None:
             if stream.carried.is_open:
-                return stream.carried.relieve()  # it may have had as many messages as it can
+                stream.carried.relieve()  # it may have had as many messages as it can, or as there was room for
+                return True
             stream.carried.settle()
             stream = self.stream(sender, receiver, name)
         last = 0 if stream is None else stream.last

@@ -20,7 +20,7 @@ SMALL_MESSAGE = 64 << 10
 """Bytes of a message that may wait in memory."""
 CARRIED_BYTES, CARRIED_MESSAGES = 256 << 10, 32
 """So much room there must be for streams to be carried: near a limit each message is decided about here. It is made
-where it is no more than a part of the limit; so it is for what comes at once.
+where it is no more than a part of the limit.
 """
 _PART = 1 / 16
 
@@ -129,19 +129,18 @@ class NamedStorage:
     def may_carry(self) -> bool:
         """Have room for another stream to be carried; returns whether there is."""
         store = self._store
-        self._make_carried_room(0, 0)
+        self._make_carried_room()
         room = min(self.used.free, store.stored.free)
         return room >= CARRIED_BYTES and store.named.free >= CARRIED_MESSAGES and not store.broken
 
-    def room(self, size: int, messages: int) -> tuple[int, int]:
-        """What carried streams may take: room is made for what has come, if it can be.
+    def room(self, size: int) -> tuple[int, int]:
+        """What carried streams may take.
 
-        :param size: bytes that have come for them.
-        :param messages: how many, at most.
+        :param size: bytes that have come for them: so much memory is made free, if it can be.
         :returns: bytes of messages, and how many of them.
         """
         store = self._store
-        self._make_carried_room(size, messages)
+        self._make_carried_room()
         if store.memory.free < size:
             store.make_room(size)
         return min(self.used.free, store.stored.free, store.memory.free), store.named.free
@@ -319,23 +318,20 @@ class NamedStorage:
             if store.memory.free < 0:
                 store.make_room(0)
 
-    def _make_carried_room(self, size: int, messages: int) -> None:
+    def _make_carried_room(self) -> None:
         """Remove what was taken first, here and elsewhere, where carried streams need the room."""
         store = self._store
-        size, messages = max(size, CARRIED_BYTES), max(messages, CARRIED_MESSAGES)
-        if size <= _PART * self.used.limit:
-            while self.used.free < size and self._taken_bytes and (self._taken or self.carried):
+        if _PART * self.used.limit >= CARRIED_BYTES:
+            while self.used.free < CARRIED_BYTES and self._taken_bytes and (self._taken or self.carried):
                 self.forget_oldest()
-        if size <= _PART * store.stored.limit:
-            store.make_disk_room(size)
-        if messages <= _PART * store.named.limit:
-            store.make_named_room(messages)
+        if _PART * store.stored.limit >= CARRIED_BYTES:
+            store.make_disk_room(CARRIED_BYTES)
+        if _PART * store.named.limit >= CARRIED_MESSAGES:
+            store.make_named_room(CARRIED_MESSAGES)
 
     def _take_carried(self) -> None:
         """Take messages out of the core, as many as a file may have, of one stream after the other."""
         size, messages = self._carried_bytes - BUNDLE, self._carried_messages - BUNDLED
-        if self in self._store.taken:
-            self._store.taken.move_to_end(self)  # what stays in the core has come later
         for carried in list(islice(self.carried, BUNDLED)):
             if carried.relieve():
                 self.carried.move_to_end(carried)
@@ -343,6 +339,8 @@ class NamedStorage:
                 carried.settle()
             if self._carried_bytes < size or self._carried_messages < messages:
                 break
+        if self in self._store.taken:
+            self._store.taken.move_to_end(self)  # what stays in the core has come later
 
     def _idle_no_more(self) -> None:
         if not self._in_memory and not self._carried_bytes:

@@ -410,9 +410,9 @@ def test_streams_are_carried_on_beside_what_was_taken(make_both: Make, limits: R
     world = make_both(limits)
     store = world.relay.mailboxes.store
     sender, receiver = worker(world, 1), worker(world, 2)
-    for first in range(1, 1001, 20):
-        receiver.says(*want(1, *range(first, first + 20)))
-        sender.says(*(message(2, number, 6000) for number in range(first, first + 20)))
+    for first in range(1, 1001, 100):
+        receiver.says(*want(1, *range(first, first + 100)))
+        sender.says(*(message(2, number, 6000) for number in range(first, first + 100)))
         assert carried(world)
         assert store.named.free >= 0
         assert store.stored.used <= min(limits.links, limits.disk)
