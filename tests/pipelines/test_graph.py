@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from successful_worker import said_by
 from twisted.python import usage
 
 from mu_twisted.base.steps import exhaust
-from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import grouped
 from mu_twisted.pipelines import InputList, PipelineError, load_pipeline, pack_inputs
 from mu_twisted.pipelines.graph import StageWords, place
@@ -90,25 +90,10 @@ def test_a_task_does_what_a_map_of_its_stage_would_do() -> None:
     )
     alone = MAP.parse(words, pack_inputs(listed))
     assert (settings["bucket"], alone["bucket"]) == ("b", "b")
-    assert said_by(GRAPH, settings, 6) == said_by(MAP, alone, 1)
-    assert exhaust(GRAPH.reading_outputs(settings)) == {**dict.fromkeys(range(5), ()), 5: ("o/1", "o/2"), 6: ("o/3",)}
-
-
-def said_by(pipeline: Any, settings: Any, task: int) -> list[bytes]:
-    machine = Machine(pipeline.first, task, settings=settings)
-    said = [*machine.receive([b"OK:HELLO"])]
-    while machine.outcome is Outcome.RUNNING:
-        name, _, rest = said[-1].partition(b":")
-        key = rest.partition(b"\0")[0]
-        reply = {
-            b"retrieve": b"OK:RETRIEVE(b/%b)" % key,
-            b"upload": b"OK:UPLOAD(b/%b)" % key,
-            b"run": b"OK:RETVAL(0):OUTPUT():COMMAND(%b)" % rest,
-            b"set": b"OK:SET(%b)" % rest.partition(b":")[0],
-        }[name]
-        said += machine.receive([reply])
+    said = said_by(GRAPH, settings, 6)
+    assert said == said_by(MAP, alone, 1)
     assert len(said) > 3
-    return said
+    assert exhaust(GRAPH.reading_outputs(settings)) == {**dict.fromkeys(range(5), ()), 5: ("o/1", "o/2"), 6: ("o/3",)}
 
 
 def test_stages_have_their_own_lists_in_their_order() -> None:

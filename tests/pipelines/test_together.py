@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import pytest
+from successful_worker import said_by
 from twisted.python import usage
 
 from mu_twisted.base.steps import exhaust
-from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.fsm import Machine
 from mu_twisted.pipelines import InputList, PipelineError, combinations, load_pipeline, pack_inputs
 from mu_twisted.pipelines._command_task import AT_ONCE
 from mu_twisted.pipelines.graph import StageWords
@@ -27,26 +27,6 @@ def settings_of(*words: str, inputs: InputList | None = None) -> Any:
 
 def objects(*keys: str) -> InputList:
     return InputList((list(keys),), bucket="b")
-
-
-def said_by(pipeline: Any, settings: Any, task: int = 0) -> list[str]:
-    """What a worker is told that succeeds in all."""
-    machine = Machine(pipeline.first, task, settings=settings)
-    said: list[str] = []
-    left = deque(machine.receive([b"OK:HELLO"]))
-    while machine.outcome is Outcome.RUNNING:
-        command = left.popleft()
-        said.append(command.decode("utf-8", "surrogateescape"))
-        name, _, rest = command.partition(b":")
-        key = rest.partition(b"\0")[0]
-        reply = {
-            b"retrieve": b"OK:RETRIEVE(b/%b)" % key,
-            b"upload": b"OK:UPLOAD(b/%b)" % key,
-            b"run": b"OK:RETVAL(0):OUTPUT():COMMAND(%b)" % rest,
-            b"set": b"OK:SET(%b)" % rest.partition(b":")[0],
-        }[name]
-        left += machine.receive([reply])
-    return said + [command.decode() for command in left]
 
 
 def test_one_task_takes_all_inputs_and_stores_one_object() -> None:
