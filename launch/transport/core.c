@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/x509.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -14,6 +16,8 @@ enum {
     ADOPTIONS = 32,          /* of one turn: a receiver has to be made for each */
     TURN_OF_ALL = 2 << 20,   /* bytes that one turn reads; the rest is ready again in the next */
     FLUSH_SIZE = 64 << 10,   /* so much is sent at once, not only at the turn's end */
+    POLL_TIME = 50000,       /* nanoseconds */
+    POLL_AGAIN = 64,         /* turns that follow passing on, after one that polled in vain */
     MOST_PASSED = 128 << 10, /* of a longer bundle its user decides, who sends it piece by piece */
 };
 
@@ -21,6 +25,7 @@ struct transport_core {
     handshake_pool *pool;
     size_t max_unsent;
     int epoll;
+    unsigned unpolled; /* so many turns are not to poll */
     int listening;
     uint64_t turn;
     bool listens, in_turn, armed;
@@ -304,7 +309,33 @@ static size_t look_at_queued(transport_core *core, const core_sink *sink, void *
     return read;
 }
 
-void core_turn(transport_core *core, const core_sink *sink, void *context)
+static long long nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* Looks again and again, for a moment, where that was not in vain of late: the answer of a peer that is near comes before
+ * a thread that sleeps would be awake. As the halt polling of hypervisors. */
+static int poll_events(transport_core *core, struct epoll_event *events)
+{
+    int ready = epoll_wait(core->epoll, events, EVENTS, 0);
+    if (core->unpolled) {
+        core->unpolled--;
+    } else if (!ready) {
+        const long long until = nanoseconds() + POLL_TIME;
+        do {
+            sched_yield();
+            ready = epoll_wait(core->epoll, events, EVENTS, 0);
+        } while (!ready && nanoseconds() < until);
+        if (!ready)
+            core->unpolled = POLL_AGAIN;
+    }
+    return ready;
+}
+
+void core_turn(transport_core *core, const core_sink *sink, void *context, bool polls)
 {
     struct epoll_event events[EVENTS];
     core->in_turn = true;
@@ -312,7 +343,8 @@ void core_turn(transport_core *core, const core_sink *sink, void *context)
     flush_all(core);
     size_t read = look_at_queued(core, sink, context);
     /* Only now: what was freed above is in no event. A new connection is read in a turn to come, when its user knows it. */
-    const int ready = epoll_wait(core->epoll, events, EVENTS, 0);
+    const int ready =
+        polls && !core->queued ? poll_events(core, events) : epoll_wait(core->epoll, events, EVENTS, 0);
     for (int at = 0; at < ready && read < TURN_OF_ALL; at++) {
         connection *c = events[at].data.ptr;
         if (!c) {

@@ -47,8 +47,9 @@ void core_stop_listening(transport_core *core);
 
 int core_descriptor(const transport_core *core);
 
-/* Reads what there is, within limits for each connection and for all, and tells the sink. */
-void core_turn(transport_core *core, const core_sink *sink, void *context);
+/* Reads what there is, within limits for each connection and for all, and tells the sink. polls: to wait for a moment until
+ * there is something, as after what was passed on, whose answer is passed on too. */
+void core_turn(transport_core *core, const core_sink *sink, void *context, bool polls);
 /* Sends all that core_send has left to be sent together; to be called after what core_turn has led to. */
 void core_flush(transport_core *core);
 

@@ -66,6 +66,7 @@ static PyObject *failure_of(const failure *why, const frame_reader *reader)
     return Py_BuildValue("(iLy)", (int)why->kind, (long long)why->code, why->text ? why->text : "");
 }
 
+enum { PASSED_TOGETHER = 16 };
 enum { EVENT_FRAMES, EVENT_BUNDLE, EVENT_PASSED, EVENT_NOTES, EVENT_ESTABLISHED, EVENT_LOST, EVENT_DROPPED, EVENT_COUNTED };
 
 /* Steals what; no event is lost but where there is no memory, which ends the turn with that error. */
@@ -244,9 +245,22 @@ static PyObject *core_object_stop_listening(CoreObject *self, PyObject *Py_UNUSE
 
 PyDoc_STRVAR(turn_doc, "turn($self, /)\n--\n\nRead what there is; return what happened, in order: first what was passed on.\n");
 
+/* As long as all that comes is passed on, nothing waits until Python has heard of it, and Python hears of some together. */
+static void take_turn(transport_core *core, const core_sink *of, void *context)
+{
+    CoreObject *self = context;
+    Py_ssize_t before = 0;
+    core_turn(core, of, context, false);
+    while (self->passed > before && self->passed == PyList_GET_SIZE(self->events) && self->passed < PASSED_TOGETHER &&
+           !PyErr_Occurred()) {
+        before = self->passed;
+        core_turn(core, of, context, true);
+    }
+}
+
 static PyObject *core_object_turn(CoreObject *self, PyObject *Py_UNUSED(none))
 {
-    return core_object_usable(self) ? events_of(self, core_turn) : NULL;
+    return core_object_usable(self) ? events_of(self, take_turn) : NULL;
 }
 
 PyDoc_STRVAR(flush_doc, "flush($self, /)\n--\n\nSend what the turn has left to be sent.\n");

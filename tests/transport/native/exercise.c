@@ -399,7 +399,7 @@ int main(int count, char **words)
     while (time(NULL) < end) {
         struct pollfd ready = {.fd = core_descriptor(core), .events = POLLIN};
         poll(&ready, 1, 100);
-        core_turn(core, &sink, &self);
+        core_turn(core, &sink, &self, rand_r(&seed) % 2);
         answer(&self, &seed);
         core_flush(core);
         assert(pool_handshakes(core_pool(core)) <= options.max_handshakes + options.threads);
