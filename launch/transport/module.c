@@ -243,8 +243,6 @@ static PyObject *core_object_stop_listening(CoreObject *self, PyObject *Py_UNUSE
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(turn_doc, "turn($self, /)\n--\n\nRead what there is; return what happened, in order: first what was passed on.\n");
-
 /* As long as all that comes is passed on, nothing waits until Python has heard of it, and Python hears of some together. */
 static void take_turn(transport_core *core, const core_sink *of, void *context)
 {
@@ -257,6 +255,8 @@ static void take_turn(transport_core *core, const core_sink *of, void *context)
         core_turn(core, of, context, true);
     }
 }
+
+PyDoc_STRVAR(turn_doc, "turn($self, /)\n--\n\nRead what there is; return what happened, in order: first what was passed on.\n");
 
 static PyObject *core_object_turn(CoreObject *self, PyObject *Py_UNUSED(none))
 {
