@@ -259,9 +259,8 @@ static bool deliver_from(link_stream *stream)
     return true;
 }
 
-void link_resume(link_streams *streams, link_end *end)
+void link_resume(link_end *end)
 {
-    (void)streams;
     while (end->stalled && deliver_from(end->stalled))
         unstall(end->stalled);
 }

@@ -85,6 +85,6 @@ void link_stream_trim(link_stream *stream);
 bool link_read(link_streams *streams, link_end *end, const bundle *frames, size_t *at, link_allowance *allowed);
 
 /* The peer takes more again: it is sent what it did not take. */
-void link_resume(link_streams *streams, link_end *end);
+void link_resume(link_end *end);
 
 #endif

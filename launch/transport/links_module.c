@@ -208,7 +208,7 @@ static PyObject *end_object_resume(EndObject *self, PyObject *Py_UNUSED(none))
     if (!usable(self))
         return NULL;
     link_tally *tally = link_streams_tally(self->streams->streams);
-    link_resume(self->streams->streams, &self->end);
+    link_resume(&self->end);
     const size_t sent = tally->sent;
     tally->sent = 0;
     return PyLong_FromSize_t(sent);

@@ -285,7 +285,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         else if (what == 27) {
             world.takes[task] = !world.takes[task];
             if (world.takes[task])
-                link_resume(world.streams, &world.ends[task]);
+                link_resume(&world.ends[task]);
         } else if (what == 28) { /* bytes as they are: no stream has these */
             const size_t left = (size_t)(input_end - input), some = left < 40 ? left : 40;
             const link_tally before = *link_streams_tally(world.streams);
