@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,7 +19,9 @@ enum { GENERATION = 1, TASK = 2, START = 3, AIMED = 4, ELAPSED = 5, CAUSE = 6, J
 #define JOB_BYTES 128
 #define FROZEN 1
 #define PLACES 4
-#define DUMP_MS 200
+#define DUMP_MS 10
+#define QUIET_DUMPS 100
+#define MOST_DUMPS 500
 #define MAX_TRACE 8192
 
 static struct {
@@ -59,12 +62,13 @@ static int is_frame(const char *line, int authors) {
     return 1;
 }
 
-/* Where the main thread is, as errors name it: "mine.py line 4, in task"; empty if the trace does not say. */
-static void find_place(char *place, size_t size) {
+/* Where the main thread is, as errors name it: "mine.py line 4, in task"; empty if the trace does not say. Returns
+ * whether that is in the author's code. */
+static int find_place(char *place, size_t size) {
     static char trace[MAX_TRACE + 1];
     ssize_t length = pread(watch.trace, trace, MAX_TRACE, 0);
     place[0] = 0;
-    if (length <= 0) return;
+    if (length <= 0) return 0;
     trace[length] = 0;
     for (int authors = 1; authors >= 0; authors--) {
         for (char *line = trace, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
@@ -75,20 +79,32 @@ static void find_place(char *place, size_t size) {
                 if (sscanf(line, "  File \"%1023[^\"]\", line %u in %255s", path, &number, name) == 3) {
                     const char *slash = strrchr(path, '/');
                     snprintf(place, size, " at %s line %u, in %s", slash ? slash + 1 : path, number, name);
-                    *end = '\n';
-                    return;
+                    return authors;
                 }
             }
             *end = '\n';
         }
     }
+    return 0;
+}
+
+/* Have the main thread write its trace, and wait for it: a thread that has no processor writes late, and in parts. */
+static void ask_place(char *place, size_t size) {
+    off_t before = 0;
+    pthread_kill(watch.main, watch.dump);
+    for (int looks = 0, quiet = 0; looks < MOST_DUMPS && quiet < QUIET_DUMPS; looks++) {
+        pause_ms(DUMP_MS);
+        if (find_place(place, size)) return;
+        struct stat found;
+        if (fstat(watch.trace, &found) || found.st_size == 0) continue;
+        quiet = found.st_size == before ? quiet + 1 : 0;
+        before = found.st_size;
+    }
 }
 
 static void end_process(void) {
     char job[JOB_BYTES], place[1400], line[2048], whose[JOB_BYTES + 64];
-    pthread_kill(watch.main, watch.dump);
-    pause_ms(DUMP_MS);
-    find_place(place, sizeof place);
+    ask_place(place, sizeof place);
     memcpy(job, (const char *)watch.page.buf + JOB * sizeof(uint64_t), sizeof job);
     job[sizeof job - 1] = 0;
     set_word(CAUSE, FROZEN);

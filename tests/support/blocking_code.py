@@ -122,6 +122,19 @@ STUBBORN = {
         r"line (?:6, in __del__|9, in task)",
     ),
     "order in C": ("order", function("order", "s", "sum(range(10**12))"), "line 5, in function"),
+    "shown late": (
+        "start",
+        # As one that waits for a processor when it is asked where it stands.
+        script(
+            "import signal",
+            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGURG, signal.SIGXCPU])",
+            "while signal.SIGXCPU not in signal.sigpending(): pass",
+            "time.sleep(1)",
+            "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGXCPU])",
+            LOOP,
+        ),
+        "line 9, in task",
+    ),
 }
 """Those that bear it."""
 
