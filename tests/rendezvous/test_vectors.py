@@ -42,6 +42,7 @@ def players(port: int, *more: str) -> list["subprocess.Popen[str]"]:
     vectors = VECTORS / "relay.json"
     names = [scenario["id"] for scenario in json.loads(vectors.read_text(encoding="utf-8"))["scenarios"]]
     command = [sys.executable, str(VECTORS / "replay_relay.py"), str(vectors), f"127.0.0.1:{port}", *more]
+    command += ["--timeout", str(LIMIT)]
     return [
         subprocess.Popen([*command, "--only", ",".join(names[at::AT_ONCE])], stdout=subprocess.PIPE, text=True)
         for at in range(AT_ONCE)
@@ -54,6 +55,6 @@ def test_the_daemon_does_as_the_original_did_and_so_does_the_relay_without_tls(
 ) -> None:
     port, keys = tls
     for player in players(port, "--tls", *keys) + players(plain):
-        said, _ = player.communicate(timeout=LIMIT)
+        said, _ = player.communicate(timeout=2 * LIMIT)
         assert " 0 mismatches, 0 informational" in said, said
         assert player.returncode == 0
