@@ -6,12 +6,13 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from free_ports import held_port
 from memory_service import MemoryService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.epollreactor import EPollReactor
@@ -76,7 +77,7 @@ class Loop:
 
 
 class Served:
-    """An open control API over a service in memory."""
+    """An open control API over a service in memory; its port stays the same when it is opened again."""
 
     def __init__(self, loop: Loop, state: Path) -> None:
         self.loop = loop
@@ -85,15 +86,17 @@ class Served:
         self.service = MemoryService()
         self.authority = Authority.generate()
         self.socket_path = state / "control.sock"
+        self._held = ExitStack()
+        self._port = self._held.enter_context(held_port())
         self.control: ControlListeners = self.open()
 
-    def open(self, port: int = 0, **more: Any) -> ControlListeners:
+    def open(self, **more: Any) -> ControlListeners:
         self.control = self.loop.do(
             open_control,
             self.loop.reactor,
             self.service,
             socket_path=self.socket_path,
-            endpoint=f"tcp:{port}:interface=127.0.0.1",
+            endpoint=f"tcp:{self._port}:interface=127.0.0.1",
             contexts=self.contexts(),
             **more,
         )
@@ -105,6 +108,11 @@ class Served:
 
     def close(self) -> None:
         self.loop.do(self.control.close)
+
+    def end(self) -> None:
+        """Close it for good."""
+        self.close()
+        self._held.close()
 
     def files(self, identity: Identity | None, name: str = "peer", authority: Authority | None = None) -> list[str]:
         """The paths of CA, certificate and key, fresh, for this identity."""
@@ -151,4 +159,4 @@ def served_control(loop: Loop, tmp_path: Path) -> Iterator[Served]:
     """A control API that is asked on real sockets; for who imports this and the loop."""
     served = Served(loop, tmp_path)
     yield served
-    served.close()
+    served.end()

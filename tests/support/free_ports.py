@@ -1,4 +1,4 @@
-"""Ports for daemons whose port must be known before they start, and ports at which there is surely nothing."""
+"""Ports for servers whose port must be known before they start, and ports at which there is surely nothing."""
 
 import random
 import socket
@@ -20,6 +20,16 @@ def free_ports(count: int = 1) -> int:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             return first
     raise AssertionError(f"{count} consecutive ports are not free")
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Hold a port of loopback at which a server of Twisted's or asyncio's may listen, and again after it was closed: at
+    no time does anything else have it. Where none listens, connections are refused."""
+    with socket.socket() as held:  # bound, and never listening
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as these servers do
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @contextmanager

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from control_server import Loop
+from free_ports import held_port
 from memory_jobs import Launches, MemoryCoordinator
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.coordinator import Jobs, Journal, Request, WorkerRegistry
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.fsm import Worker
+from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.web import Dashboard, ListenAddress, open_dashboard
+
+HOUR = 3600.0
 
 
 async def program(w: Worker) -> None:
@@ -30,7 +36,8 @@ class LiveCoordinator(MemoryCoordinator):
 
     def __init__(self, loop: Loop, directory: Path) -> None:
         self.loop = loop
-        self.port = 0
+        self.held = ExitStack()
+        self.port = self.held.enter_context(held_port())
         self.dashboard: Dashboard | None = None
         self.skipped = frozenset()
         self.missing = None
@@ -65,7 +72,10 @@ class LiveCoordinator(MemoryCoordinator):
             sessions_path=self.directory / "dashboard.json",
             wall=time.time,
         )
-        self.port = int(self.dashboard.url.rstrip("/").rpartition(":")[2])
+
+    def policy(self, settings: Any) -> JobPolicy:
+        """Workers come, and answer nothing, for as long as a browser takes on a busy machine."""
+        return dataclasses.replace(super().policy(settings), start_timeout=HOUR, heartbeat=HOUR)
 
     def close_all(self) -> Any:
         """End as a coordinator that is stopped: its jobs go on with the next."""
@@ -76,6 +86,7 @@ class LiveCoordinator(MemoryCoordinator):
 
     def close(self) -> None:
         self.loop.do(self.close_all)
+        self.held.close()
 
     def restart(self) -> None:
         self.loop.do(self.close_all)
