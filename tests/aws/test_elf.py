@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from elf_files import DT_FLAGS_1, DT_NEEDED, DT_RPATH, DT_RUNPATH, make_elf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from property_examples import examples
+from property_examples import SHARED_FIXTURES, examples
 
 from mu_twisted.aws._elf import ElfError, read_elf
 
@@ -89,7 +89,7 @@ WHOLE = make_elf(kind=3, interpreter=b"/lib/ld.so", dynamic=[(DT_NEEDED, b"libon
     cut=st.integers(4, len(WHOLE)),
     changes=st.lists(st.tuples(st.integers(4, len(WHOLE) - 1), st.binary(min_size=1, max_size=8)), max_size=4),
 )
-@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(300), suppress_health_check=SHARED_FIXTURES)
 def test_a_damaged_file_is_an_error_of_ours_or_reads_as_something(
     tmp_path: Path, cut: int, changes: list[tuple[int, bytes]]
 ) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from command_line import OPERATOR, Mu
 from control_server import LIFETIME, Loop, Served
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from property_examples import examples
+from property_examples import SHARED_FIXTURES, examples
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from mu_twisted.pipelines import load_pipeline
@@ -63,7 +63,7 @@ def test_a_jobs_name_of_any_form_is_one_line(mu: Mu, command: str) -> None:
     assert mu("jobs").out.splitlines()[1].startswith("exec-00000001  running ")
 
 
-@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=SHARED_FIXTURES)
 @given(command=st.sampled_from(COMMANDS), name=st.text(min_size=1).filter(lambda name: not name.startswith("-")))
 def test_no_name_of_a_job_makes_a_traceback(run: Mu, served: Served, command: str, name: str) -> None:
     done = run(command, "--state-dir", str(served.state), name)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from property_examples import examples
+from property_examples import SHARED_FIXTURES, examples
 from twisted.internet.task import Clock
 
 from mu_twisted.coordinator import AttemptFile, Attempts
@@ -26,7 +26,7 @@ def attempts(path: Path, task: int = 1) -> list[int]:
     return [found["attempt"] for found in AttemptFile(path).read(task) if found is not None]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(50))
+@settings(suppress_health_check=SHARED_FIXTURES, max_examples=examples(50))
 @given(st.integers(1, len(gzip.compress(line(1), 1)) - 1), st.integers(0, 3))
 def test_a_line_that_was_cut_off_costs_no_other(tmp_path: Path, length: int, after: int) -> None:
     path = tmp_path / "attempts.jsonl.gz"
