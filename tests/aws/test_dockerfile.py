@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from free_ports import free_ports
 from moto_account import run_mu
+from warm_processes import LIMIT
 
 from mu_twisted.aws._function_settings import HANDLER
 
@@ -85,10 +86,10 @@ def test_the_workers_files_run_under_the_emulator(emulator: Path, tmp_path: Path
 
 def _invoked(port: int, event: object) -> dict[str, object]:
     url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
-    until = time.monotonic() + 30
+    until = time.monotonic() + LIMIT
     while True:
         try:
-            with urllib.request.urlopen(url, json.dumps(event).encode(), timeout=30) as answer:
+            with urllib.request.urlopen(url, json.dumps(event).encode(), timeout=LIMIT) as answer:
                 found: dict[str, object] = json.load(answer)
                 return found
         except urllib.error.URLError:

@@ -112,6 +112,10 @@ def recorder(moto: None) -> Recorder:
 PACKAGE = build_package([], b"true")
 
 
+def today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
 def public_methods(kind: type) -> set[str]:
     return {name for name, value in vars(kind).items() if not name.startswith("_") and callable(value)}
 
@@ -123,8 +127,10 @@ def test_the_operator_may_do_what_lambdaize_and_functions_ask_for_and_nothing_el
     assert Functions(clients).find("f") is not None
     Functions(clients).replace("f", PACKAGE, FunctionChanges(memory_mb=512, role=ROLE))
     Functions(clients).wait_until_ready("f")
+    days = [today()]
     Functions(clients).note_use("f")
-    assert Functions(clients).last_use(Functions(clients).list()[0]) == time.strftime("%Y-%m-%d", time.gmtime())
+    days.append(today())  # another one where it was midnight meanwhile
+    assert Functions(clients).last_use(Functions(clients).list()[0]) in days
     Functions(clients).remove("f")
     Functions(clients, direct=0).create(FunctionSpec(name="f", role=ROLE), PACKAGE, bucket="code-us-east-1")
     called = {"create", "find", "last_use", "list", "note_use", "remove", "replace", "wait_until_ready"}
