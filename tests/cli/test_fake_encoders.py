@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from warm_processes import LIMIT
 
 from mu_twisted.cli.demo.fake_encoders import SOURCE, CompileError, make_fake_encoders
 
@@ -116,7 +117,7 @@ def test_a_re_encoder_reads_its_input_first_and_the_state_when_standard_input_en
     (run.work / "0.state").unlink()
     words = REBASE.replace("in.y4m", "fifo").split()
     with subprocess.Popen([run.tools / "xc-enc", *words], cwd=run.work, stdin=subprocess.PIPE) as process:
-        guard = threading.Timer(20, process.kill)
+        guard = threading.Timer(LIMIT, process.kill)
         guard.start()
         (run.work / "fifo").write_bytes((run.work / "in.y4m").read_bytes())  # ends when it is opened for reading
         (run.work / "0.state").write_bytes(state)
@@ -130,7 +131,7 @@ def test_an_encoder_of_2016_does_not_wait_and_fails_where_its_state_is_not_there
     words = REBASE.replace("-w 0.75", "--s-ac-qi 127")
     expected = run.output("xc-enc", words)
     with subprocess.Popen([run.tools / "xc-enc", *words.split()], cwd=run.work, stdin=subprocess.PIPE) as process:
-        guard = threading.Timer(20, process.kill)
+        guard = threading.Timer(LIMIT, process.kill)
         guard.start()
         assert process.wait() == 0  # standard input is open
         guard.cancel()

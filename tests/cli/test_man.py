@@ -31,7 +31,8 @@ def test_the_page_of_mu_itself_lists_the_commands(made: dict[str, str]) -> None:
     assert [name for name in COMMANDS if f"mu {name}" not in page] == []
 
 
-def test_all_are_written_where_man_looks_for_them(run: Mu, tmp_path: Path) -> None:
+def test_all_are_written_where_man_looks_for_them(run: Mu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # the day that stands on pages
     said = run("man", "--to", str(tmp_path / "man1"), "--json")
     files = json.loads(said.out)["files"]
     assert {Path(file).name for file in files} == {"mu.1", *(f"mu-{name}.1" for name in COMMANDS)}

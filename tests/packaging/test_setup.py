@@ -24,7 +24,8 @@ def setup() -> configparser.ConfigParser:
 def test_each_file_beside_modules_is_shipped_with_its_package(setup: configparser.ConfigParser) -> None:
     for path in (PROJECT / "mu_twisted").rglob("*"):
         name = path.relative_to(PROJECT)
-        if path.is_file() and path.suffix not in MADE and str(name) not in SOURCES:
+        # In __pycache__ Python also makes files of passing names, which it renames once they are whole.
+        if "__pycache__" not in name.parts and path.is_file() and path.suffix not in MADE and str(name) not in SOURCES:
             patterns = setup.get("options.package_data", ".".join(name.parts[:-1]), fallback="").split(",")
             assert any(fnmatch(path.name, pattern.strip()) for pattern in patterns), name
 

@@ -12,7 +12,7 @@ from grp import getgrgid
 from typing import Any
 
 import pytest
-from control_server import Loop, Served
+from control_server import TIMEOUT, Loop, Served
 
 from mu_twisted.tls import Authority, LaunchIdentity, RoleIdentity, TaskIdentity
 from mu_twisted.web import ControlError, open_control
@@ -41,6 +41,22 @@ def ask(dial: Dial, method: str, path: str, body: object = None, **headers: str)
         return answer.status, json.loads(text) if is_json else text
     finally:
         connection.close()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a refused request is read however long its client takes to send it."""
+    monkeypatch.setattr("mu_twisted.web._http.LINGER_TIME", TIMEOUT)
+
+
+def answer_in(caller: socket.socket) -> bytes:
+    """An answer with a body, to its end."""
+    got = b""
+    while not got.endswith(b"}\n"):
+        piece = caller.recv(65536)
+        assert piece, got
+        got += piece
+    return got
 
 
 def talk(dial: Dial, data: bytes) -> bytes:
@@ -87,7 +103,7 @@ def test_waiting_ends_with_the_job_with_its_time_or_with_the_client(dial: Dial, 
         caller.sendall(f"GET /v1/jobs/{name}/wait HTTP/1.1\r\nHost: mu\r\n\r\n".encode())
         loop.until(lambda: served.service.waiting.get(name))
         loop.do(served.service.end, name)
-        assert b'"state":"done"' in caller.recv(65536)
+        assert b'"state":"done"' in answer_in(caller)
 
 
 def page(dial: Dial, query: str) -> tuple[int, Any]:
@@ -206,7 +222,7 @@ def talk_until_reply(dial: Dial, first: bytes, times: int) -> bytes:
         caller.sendall(first)
         for _ in range(times):
             caller.sendall(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
-        return caller.recv(65536)
+        return answer_in(caller)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +242,7 @@ def talk_until_reply(dial: Dial, first: bytes, times: int) -> bytes:
 def test_what_is_no_http_is_refused(dial: Dial, data: bytes) -> None:
     with dial() as caller:
         caller.sendall(data)
-        got = caller.recv(65536)
+        got = answer_in(caller)
     assert got.startswith(b"HTTP/1.1 400 ")
     assert got.endswith(b'{"error":"this is not an HTTP request that can be understood"}\n')
 
@@ -274,7 +290,7 @@ def test_operators_alone_are_served_over_tls(served: Served, identity: Any) -> N
     for data in (b"GET /v1/jobs HTTP/1.1\r\n\r\n", b"nonsense", b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 9\r\n\r\n"):
         with served.dial_tls(identity) as caller:
             caller.sendall(data)
-            got = caller.recv(65536)
+            got = answer_in(caller)
         assert got.startswith(b"HTTP/1.1 403 ")
         assert b"expected a certificate of mu:role/operator" in got
 
