@@ -23,6 +23,8 @@ from mu_twisted.local.environments.cgroups import MemoryGroups
 
 STACK = "stack.json"
 _LETTERS = string.ascii_uppercase + "234567"
+_CHECKED = 10.0
+"""Seconds for which a process that looks whether a stack runs is waited for: it may get no processor meanwhile."""
 
 
 def default_state_dir(environ: dict[str, str] | os._Environ[str]) -> Path:
@@ -98,18 +100,31 @@ class StackDirectory:
         self.run = self.path / "run"
 
     def _take(self) -> None:
-        # A process that checks whether we run holds the lock for a moment.
-        for wait in (0.02, 0.05, 0.1, 0):
-            try:
+        # One that ends may have it for a moment still.
+        waits = iter((0.02, 0.05, 0.1))
+        until = time.monotonic() + _CHECKED
+        while True:
+            with suppress(BlockingIOError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            except BlockingIOError:
-                time.sleep(wait)
+            wait = 0.02 if time.monotonic() < until and self._is_checked() else next(waits, None)
+            if wait is None:
+                break
+            time.sleep(wait)
         text = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(self._lock)
         raise LocalError(
             f"the state directory {self.path} is in use by process {text}; stop that, or give another --state-dir"
         )
+
+    def _is_checked(self) -> bool:
+        """Whether no process has the lock but those that look whether one has it."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return True
 
     @property
     def _link(self) -> Path:

@@ -1,6 +1,8 @@
 """The stacks of a user that run are known to all commands."""
 
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,16 @@ def test_one_that_was_killed_is_forgotten(state: Path) -> None:
     link = next((state / "state" / "mu" / "stacks").iterdir())
     assert running_stacks(os.environ) == []
     assert not link.is_symlink()
+
+
+def test_who_looks_whether_a_stack_runs_keeps_none_from_beginning(state: Path) -> None:
+    StackDirectory(state / "one").release()
+    looks = os.open(state / "one" / "lock", os.O_RDONLY)
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    ends = threading.Timer(0.5, os.close, [looks])
+    ends.start()
+    StackDirectory(state / "one").release()
+    ends.join()
 
 
 def test_where_it_cannot_be_noted_a_stack_runs_all_the_same(state: Path) -> None:
