@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_processes import LIMIT
 
 from mu_twisted.local.environments.cgroups import MemoryGroups, candidates
 
@@ -110,10 +111,10 @@ def test_what_is_killed_and_removed_is_gone(kind: str) -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == b"in\n"
             assert not groups.remove("one")
-            assert groups.clear(2.0)
+            assert groups.clear(LIMIT)
             assert process.wait() == -9
     finally:
-        groups.clear(2.0)
+        groups.clear(LIMIT)
     assert not groups.base.exists()
 
 

@@ -145,15 +145,18 @@ def test_nothing_is_left_after_the_time_limit(caller: Any) -> None:
     mark = f"mu-native-{caller.stack.access_key}"
     name = caller.make(NATIVE, Timeout=10)
     with ThreadPoolExecutor(1) as threads:
-        under_way = threads.submit(caller.call, name, {"mark": mark, "wait": True}, LogType="Tail")
-        until(lambda: len(named(mark)) == 3)
+        found: list[int] = []
+        while len(found) != 3:  # so busy is the machine that they have not begun by then
+            under_way = threads.submit(caller.call, name, {"mark": mark, "wait": True}, LogType="Tail")
+            while len(found) != 3 and not under_way.done():
+                found = named(mark)
         until(lambda: not named(mark))
         gone = time.time()
         payload, answer = under_way.result()
     assert "timed out" in payload["errorMessage"]
     printed = base64.b64decode(answer["LogResult"]).decode()
     deadline = float(printed.partition("deadline ")[2].split()[0])
-    assert deadline <= gone
+    assert deadline <= gone + 0.1, "two clocks measure it"
 
 
 @everywhere
@@ -299,7 +302,7 @@ def handler(event, context):
 def test_an_environment_has_a_thousand_processes_at_most(caller: Any) -> None:
     if "processes are not limited" in log_of(caller):
         pytest.skip("this machine lets no process limit them")
-    name = caller.make(THREADS, MemorySize=1024, Timeout=20)
+    name = caller.make(THREADS, MemorySize=1024, Timeout=120)
     assert caller.call(name, {"most": 900})[0] == 900
     assert 1000 <= caller.call(name, {"most": 1200})[0] < 1024
 

@@ -24,7 +24,7 @@ from warm_processes import LIMIT, TWISTD
 from warm_processes import run as run_warm
 
 from mu_twisted.local import LocalError, Stack, ensure, find, start, stop
-from mu_twisted.local.environments.isolation import descendants
+from mu_twisted.local.environments.isolation import descendants, parents
 
 pytestmark = pytest.mark.process
 
@@ -98,19 +98,8 @@ KEPT = ["functions", "keys.json", "local.log", "lock", "s3"]
 
 def left(state: Path, pid: int) -> list[object]:
     """Everything that a stack that is over has left, but what it is to keep."""
-    with suppress(AssertionError):  # there may be some of stacks that other tests have killed and start again
-        until(lambda: not dead_sockets() - EARLIER, 10.0)
     strays = [path.name for path in state.iterdir() if path.name not in KEPT]
-    return [*marked(state), *groups(pid), *mounts(state), *strays, *(dead_sockets() - EARLIER)]
-
-
-EARLIER: set[Path] = set()
-"""Dead sockets that were there before a test: whatever program has left them."""
-
-
-@pytest.fixture(autouse=True)
-def earlier_sockets() -> None:
-    EARLIER.update(dead_sockets())
+    return [*marked(state), *groups(pid), *mounts(state), *strays]
 
 
 def dead_sockets() -> set[Path]:
@@ -230,7 +219,8 @@ def test_a_zygote_that_is_killed_is_replaced(one: Any, stacks: dict[str, Any]) -
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Its own that live. The kernel's list of them leaves some out while others end."""
+    return [child for child, (parent, state) in parents().items() if parent == pid and state not in "ZX"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -405,6 +395,7 @@ def kill_daemons(state: Path, options: list[str], seed: int, rounds: int) -> Non
     """Kill daemons at random moments from their birth on; the next one that is let live leaves nothing of them."""
     chance = random.Random(seed)
     pids = []
+    earlier = dead_sockets()  # of whatever program
     for _ in range(rounds):
         with launched(state, *options) as process:
             pids.append(process.pid)
@@ -412,6 +403,7 @@ def kill_daemons(state: Path, options: list[str], seed: int, rounds: int) -> Non
             process.kill()
     start(state, options=[*options, "--s3=moto"]).stop()
     assert not [found for pid in pids for found in left(state, pid)]
+    until(lambda: not dead_sockets() - earlier)  # there may be some of stacks that others have killed and start again
 
 
 @pytest.mark.long

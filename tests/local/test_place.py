@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from warm_processes import LIMIT
 
 from mu_twisted.local._s3_programs import find_weed
 
@@ -111,7 +112,7 @@ def test_all_that_a_stack_is_made_of_may_live_under_the_temporary_directory(plac
     def serve(s3: str) -> subprocess.CompletedProcess[str]:
         command = [*held, str(venv / "bin" / "python"), "-c", SERVE, str(place / s3), str(project), conftest]
         return subprocess.run(
-            [*command, f"--s3={s3}"], capture_output=True, text=True, check=False, cwd=ROOT, timeout=45
+            [*command, f"--s3={s3}"], capture_output=True, text=True, check=False, cwd=ROOT, timeout=LIMIT
         )
 
     with ThreadPoolExecutor() as threads:

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
+from free_ports import refusing_port
+from warm_processes import LIMIT
+
 from mu_twisted.local._s3_proxy import Caller, Connections
 
 HOST = "127.0.0.1"
@@ -34,14 +37,13 @@ async def proxied(most: int = 100, *, away: bool = False) -> AsyncIterator[int]:
     """The port of a proxy before an echo."""
     loop = asyncio.get_running_loop()
     behind = await loop.create_server(Echo, HOST, 0)
-    inner = behind.sockets[0].getsockname()[1]
-    if away:
-        behind.close()
     connections = Connections(most)
-    async with await loop.create_server(lambda: Caller(connections, inner), HOST, 0) as server:
-        yield server.sockets[0].getsockname()[1]
+    with refusing_port() as nothing:
+        inner = nothing if away else behind.sockets[0].getsockname()[1]
+        async with await loop.create_server(lambda: Caller(connections, inner), HOST, 0) as server:
+            yield server.sockets[0].getsockname()[1]
     behind.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         while len(connections) or Echo.open:
             await asyncio.sleep(0)
 
@@ -51,7 +53,7 @@ def put(key: str, size: int) -> bytes:
 
 
 async def until_end(reader: asyncio.StreamReader) -> bytes:
-    return await asyncio.wait_for(reader.read(), 10)
+    return await asyncio.wait_for(reader.read(), LIMIT)
 
 
 def test_bytes_pass_as_they_came_both_ways() -> None:
@@ -61,7 +63,7 @@ def test_bytes_pass_as_they_came_both_ways() -> None:
             for _ in range(2):
                 whole = put("key", 8 << 20) + b"x" * (8 << 20)
                 writer.write(whole)
-                assert await asyncio.wait_for(reader.readexactly(len(whole)), 10) == whole
+                assert await asyncio.wait_for(reader.readexactly(len(whole)), LIMIT) == whole
             writer.write_eof()
             assert await until_end(reader) == b""
             writer.close()
@@ -105,21 +107,21 @@ def test_the_connection_that_was_idle_the_longest_gives_way() -> None:
             for _ in range(3):
                 reader, writer = await asyncio.open_connection(HOST, port)
                 writer.write(put("key", 0))
-                await asyncio.wait_for(reader.readexactly(len(put("key", 0))), 10)
+                await asyncio.wait_for(reader.readexactly(len(put("key", 0))), LIMIT)
                 pairs.append((reader, writer))
             first, second = pairs[0], pairs[1]
             first[1].write(put("key", 0))  # it is in use
-            await asyncio.wait_for(first[0].readexactly(len(put("key", 0))), 10)
+            await asyncio.wait_for(first[0].readexactly(len(put("key", 0))), LIMIT)
             late_reader, late = await asyncio.open_connection(HOST, port)
             late.write(put("key", 0))
-            await asyncio.wait_for(late_reader.readexactly(len(put("key", 0))), 10)
+            await asyncio.wait_for(late_reader.readexactly(len(put("key", 0))), LIMIT)
             try:
                 ended = await until_end(second[0])
             except ConnectionResetError:
                 ended = b""
             assert ended == b""
             first[1].write(put("key", 0))
-            assert await asyncio.wait_for(first[0].readexactly(len(put("key", 0))), 10) == put("key", 0)
+            assert await asyncio.wait_for(first[0].readexactly(len(put("key", 0))), LIMIT) == put("key", 0)
             for _, writer in [*pairs, (late_reader, late)]:
                 writer.close()
 
