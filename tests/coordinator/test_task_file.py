@@ -136,3 +136,55 @@ def test_a_job_that_has_just_ended_is_told_of_before_its_tasks_are_kept(world: M
     assert pages() == before
     world.killed_and_started_again()
     assert pages() == before
+
+
+@pytest.mark.parametrize("ends", [1, 2, 5])
+def test_one_that_has_ended_again_before_its_tasks_are_kept_is_told_of_at_once(
+    world: MemoryCoordinator, ends: int
+) -> None:
+    job = world.submit("-n", "3", "--retries", "0")
+    file = world.directory / "jobs" / job / "tasks.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    world.finish(job, "0-0")
+    for _ in range(ends):
+        world.at_once(world.jobs.cancel(job))
+        assert world.jobs.job(job).state == "cancelled"
+        world.retry(job)
+    assert len(world.tasks(job)) == 3
+    world.at_once(world.jobs.cancel(job))
+    before = found(world, job)
+    assert not file.exists()
+    world.clock.pump([PAUSE] * 5)
+    assert file.exists()
+    assert found(world, job) == before
+    world.killed_and_started_again()
+    assert found(world, job) == before
+
+
+def test_one_that_goes_on_before_its_tasks_are_kept_has_no_file_of_them(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "3", "--retries", "0")
+    file = world.directory / "jobs" / job / "tasks.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    world.finish(job, "0-0")
+    world.at_once(world.jobs.cancel(job))
+    world.retry(job)
+    world.clock.pump([PAUSE] * 5)
+    assert world.jobs.job(job).state == "running"
+    assert not file.exists()
+
+
+def test_two_that_would_write_the_file_at_once_leave_a_whole_one(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "2500", "--max-workers", "1")
+    archive, file = world.jobs._archive, world.directory / "jobs" / job / "tasks.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    world.at_once(world.jobs.cancel(job))
+    world.clock.pump([PAUSE] * 40)
+    text = file.read_text()
+    tasks, end = archive._kept[job][0], archive._journal.end(job)
+    file.unlink()
+    writing = [archive._writing(job, end, tasks) for _ in range(3)]
+    while writing:
+        for one in list(writing):
+            if next(one, "over") == "over":
+                writing.remove(one)
+    assert file.read_text() == text

@@ -83,6 +83,9 @@ class JobArchive:
         self._statuses: dict[str, JobStatus] = {}
         self._kept: dict[str, _Kept] = {}
         self._reading: set[str] = set()
+        """Jobs whose tasks are being read for a request; others wait for that, all in turn with it."""
+        self._written: set[str] = set()
+        """Jobs whose file of tasks is being written."""
         self._ending: dict[str, tuple[Job, Labels]] = {}
         """Jobs that have just ended, of which the tasks are not kept yet."""
 
@@ -196,23 +199,23 @@ class JobArchive:
         :param status: as it was put here.
         :returns: the work that is left to do; None: there are too many.
         """
-        if status.tasks > MAX_KEPT or status.job in self._reading:
+        if status.tasks > MAX_KEPT:
             return None
-        self._reading.add(status.job)
-        self._ending[status.job] = job, label
-        return self._keeping(status, job, label)
+        self._ending[status.job] = ending = job, label
+        return self._keeping(status, ending)
 
-    def _keeping(self, status: JobStatus, job: Job, label: Labels) -> Steps[None]:
+    def _keeping(self, status: JobStatus, ending: tuple[Job, Labels]) -> Steps[None]:
         name = status.job
+        if self._ending.get(name) is not ending:
+            return  # it goes on, is removed, or has ended again
         try:
-            found = yield from _task_list(job, label)
+            found = yield from _task_list(*ending)
             self._keep(name, status, (found, no_label))
-            self._ending.pop(name, None)
-            if self._statuses.get(name) is status:
-                yield from writing_tasks(self._task_file(name), self._journal.end(name), found)
         finally:
-            self._reading.discard(name)
-            self._ending.pop(name, None)
+            if self._ending.get(name) is ending:
+                del self._ending[name]
+        if self._statuses.get(name) is status:
+            yield from self._writing(name, self._journal.end(name), found)
 
     def keeping_held(self, history: History, job: Job) -> Steps[None]:
         """Keep the tasks of a job that is held, and how it stands, for whoever asks next, unless they are kept."""
@@ -223,7 +226,7 @@ class JobArchive:
             self._keep(status.job, status, (found, no_label))
             with suppress(OSError):  # then the file cannot be written, either
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            yield from writing_tasks(path, end, found)
+            yield from self._writing(status.job, end, found)
 
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
         """The tasks of a job, and what they are known by."""
@@ -243,7 +246,7 @@ class JobArchive:
                 history, job = yield from self.folding(name)
                 found = yield from _task_list(job, self._labels(history.request) if may_ask else None)
                 if over and len(found.tasks) <= MAX_KEPT:
-                    yield from writing_tasks(file, end, found)
+                    yield from self._writing(name, end, found)
                 kept = found, no_label
             elif found.labelled or not may_ask:
                 kept = found, no_label
@@ -253,6 +256,16 @@ class JobArchive:
             self._reading.discard(name)
         self._keep(name, status, kept)
         return kept
+
+    def _writing(self, name: str, end: int, found: TaskList) -> Steps[None]:
+        """Write the tasks into the job's file, unless it is being written: what it has is known by its last record."""
+        if name in self._written:
+            return
+        self._written.add(name)
+        try:
+            yield from writing_tasks(self._task_file(name), end, found)
+        finally:
+            self._written.discard(name)
 
     def _task_file(self, name: str) -> Path:
         return self._directory / name / "tasks.jsonl"
