@@ -93,7 +93,7 @@ class Worker:
         world.loop.steps.append(self.puncher.step)
 
     def leave(self) -> None:
-        """Be there no longer, unnoticed by the broker."""
+        """Be there no longer, unnoticed by the broker; connections to its port, which it keeps, are refused."""
         self._world.loop.steps.remove(self.puncher.step)
         self._world.gone.add(self.party)
         self.puncher.close()

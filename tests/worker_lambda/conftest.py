@@ -71,7 +71,7 @@ class Talk:
 
 
 class Coordinator:
-    """A listener on loopback, as a coordinator or a rendezvous has.
+    """A listener on loopback, as a coordinator or a rendezvous has. Its port stays taken when it is closed.
 
     :param pair: what it shows, with the CA's certificate; None for plain TCP.
     """
@@ -81,7 +81,10 @@ class Coordinator:
     ) -> None:
         self._files = files
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family)
+        self._held = socket.socket(family)  # bound, and never listening
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind((host, port))
+        self._listener = socket.create_server(self._held.getsockname()[:2], family=family)
         self._listener.settimeout(TIMEOUT)
         self.port: int = self._listener.getsockname()[1]
         self._talks: list[Talk] = []
@@ -107,9 +110,15 @@ class Coordinator:
         return talk
 
     def close(self) -> None:
+        """Close all connections; others are refused from now on."""
         for talk in self._talks:
             talk.close()
         self._listener.close()
+
+    def end(self) -> None:
+        """Close, and give the port back."""
+        self.close()
+        self._held.close()
 
 
 class Keys:
@@ -181,7 +190,7 @@ class Here:
         self._thread.start()
 
     def result(self) -> dict[str, str]:
-        self._thread.join(180)
+        self._thread.join(TIMEOUT)
         return self._result[0]
 
 
@@ -202,14 +211,14 @@ def keys() -> Keys:
 def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
     made = Coordinator(tmp_path)
     yield made
-    made.close()
+    made.end()
 
 
 @pytest.fixture
 def tls_coordinator(tmp_path: Path, keys: Keys) -> Iterator[Coordinator]:
     made = Coordinator(tmp_path, keys.coordinator, keys.authority.certificate)
     yield made
-    made.close()
+    made.end()
 
 
 @pytest.fixture
@@ -223,7 +232,7 @@ def make_coordinator(tmp_path: Path, keys: Keys) -> Iterator[Callable[..., Coord
 
     yield make
     for each in made:
-        each.close()
+        each.end()
 
 
 @pytest.fixture
@@ -274,7 +283,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def s3(server: Server) -> Iterator[S3]:
-    """A client of it that does not wait long."""
-    client = S3("us-east-1", server.url, back_off=0.001, timeout=5.0)
+    """A client of it that waits for its answers, and hardly between tries."""
+    client = S3("us-east-1", server.url, back_off=0.001, timeout=TIMEOUT)
     yield client
     client.close()

@@ -4,6 +4,7 @@ import re
 import selectors
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_what_misbehaves_is_ended_with_one_line_and_a_new_one_can_be_started(
     loop: Loop, command: bytes, said: str
 ) -> None:
     loop.begin("a", command)
-    line, fault = loop.answer("a", b"x" * 100, 1.0)
+    line, fault = loop.answer("a", b"x" * 100, 1.0 if "in time" in said else TIMEOUT)
     assert line is None
     assert re.search(said, fault), fault
     assert fault.startswith("the process a ")
@@ -115,19 +116,28 @@ def test_what_it_says_unasked_ends_it(loop: Loop) -> None:
     loop.begin("a", b"read go; echo answer; read go; exec sleep 600")
     assert loop.answer("a", b"x") == (b"answer", "")
     loop.begin("b", b"echo unasked; exec sleep 600")
-    time_out = time.monotonic() + TIMEOUT
-    while loop.answer("b", b"x", 0.2)[1] != "the process b said what it was not asked for":
-        assert time.monotonic() < time_out
-        loop.begin("b", b"echo unasked; exec sleep 600")
+    deadline = time.monotonic() + TIMEOUT
+    while not loop.all._named["b"].fault:
+        assert time.monotonic() < deadline
+        loop.turn(0.1)
+    assert loop.answer("b", b"x") == (None, "the process b said what it was not asked for")
 
 
 def test_all_that_waits_is_given_up_with_it_and_its_children_are_ended(loop: Loop, tmp_path: Path) -> None:
-    loop.begin("a", b"setsid sleep 4727 & echo $! > child; read x; exec sleep 600")
+    ((first, _),) = loop.begin("a", b"setsid sleep 600 & echo $!; read x; exec sleep 600", TIMEOUT)
     got = [loop.ask("a", b"x", 0.3) for _ in range(3)]
     loop.until(got[-1])
     assert [answers[0][0] for answers in got] == [None] * 3
-    child = int((tmp_path / "child").read_text())
-    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
+    wait_for_end(int(first))
+
+
+def wait_for_end(process: int) -> None:
+    """It was killed; on a busy machine it may take it a while to be gone, and its new parent to notice."""
+    deadline = time.monotonic() + TIMEOUT
+    with suppress(OSError):
+        while Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_there_are_limits_on_how_many_run_and_wait(loop: Loop) -> None:
@@ -167,22 +177,22 @@ def test_what_is_kept_stays_unless_it_has_something_to_answer(loop: Loop) -> Non
 def test_a_worker_keeps_it_through_a_reset_and_ends_it_with_itself(pair: Callable[..., Any]) -> None:
     talk, worker = pair(job="j", launch_id="l1")
     start = b"echo $$; " + ECHO
-    first = talk.ask(b"process:k:kept:20:" + start)
-    own = talk.ask(b"process:t:task:20:" + start)
+    first = talk.ask(b"process:k:kept:600:" + start)
+    own = talk.ask(b"process:t:task:600:" + start)
     assert first.startswith(b"OK:PROCESS(k:")
-    assert talk.ask(b"ask:k:20:a:b)") == b"OK:ASK(k:a:b)!)"
+    assert talk.ask(b"ask:k:600:a:b)") == b"OK:ASK(k:a:b)!)"
     here = talk.ask(b"run:printf %s ##TMPDIR##").partition(b"OUTPUT(")[2].partition(b")")[0]
-    assert talk.ask(b"ask:k:20:##TMPDIR##/a ##TMPDIR##") == b"OK:ASK(k:%b/a %b!)" % (here, here)
+    assert talk.ask(b"ask:k:600:##TMPDIR##/a ##TMPDIR##") == b"OK:ASK(k:%b/a %b!)" % (here, here)
     assert PROCESSES in parse_greeting(talk.ask(b"reset:")).supports
-    assert talk.ask(b"process:k:kept:20:" + start) == first
-    assert talk.ask(b"ask:t:20:x") == b"FAIL(no process runs by the name t)"
+    assert talk.ask(b"process:k:kept:600:" + start) == first
+    assert talk.ask(b"ask:t:600:x") == b"FAIL(no process runs by the name t)"
     assert talk.ask(b"end:k") == b"OK:END(k)"
-    again = talk.ask(b"process:k:kept:20:" + start)
+    again = talk.ask(b"process:k:kept:600:" + start)
     assert again not in (first, own)
     talk.say(b"quit:")
     worker.result()
     for reply in (first, own, again):
-        assert not Path(f"/proc/{int(reply.split(b':')[2][:-1])}").exists()
+        wait_for_end(int(reply.split(b":")[2][:-1]))
 
 
 def test_a_kill_gives_up_what_was_asked_and_ping_is_answered_meanwhile(pair: Callable[..., Any]) -> None:
@@ -219,9 +229,10 @@ def test_a_kill_gives_up_what_was_asked_and_ping_is_answered_meanwhile(pair: Cal
 def test_orders_that_make_no_sense_are_refused(
     here: Callable[..., Any], coordinator: Any, event: Any, command: bytes
 ) -> None:
-    here(event(coordinator, job="j"))
+    worker = here(event(coordinator, job="j"))
     talk = coordinator.accept()
     talk.hear()
     assert talk.ask(command).startswith(b"FAIL(")
     assert talk.ask(b"echo:x") == b"OK:ECHO(x)"
     talk.say(b"quit:")
+    worker.result()

@@ -3,11 +3,14 @@
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import refusing_port
 
 from mu_twisted.wire import parse_greeting
 from worker_lambda._event import parse_event
@@ -83,9 +86,20 @@ def test_a_bad_event_is_answered_with_a_short_error(
 
 
 def test_a_coordinator_that_is_not_there_is_told_in_the_log_too(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    result = lambda_handler({"addr": "127.0.0.1", "port": 1})
-    assert result == {"error": "could not reach 127.0.0.1:1: Connection refused"}
-    assert "error: could not reach 127.0.0.1:1: Connection refused\n" in capfd.readouterr().err
+    with refusing_port() as port:
+        result = lambda_handler({"addr": "127.0.0.1", "port": port})
+    error = f"could not reach 127.0.0.1:{port}: Connection refused"
+    assert result == {"error": error}
+    assert f"error: {error}\n" in capfd.readouterr().err
+
+
+def open_files() -> Counter[str]:
+    """What the descriptors of this process are: a socket has a name that no other one has."""
+    found: Counter[str] = Counter()
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[str(path.readlink())] += 1
+    return found
 
 
 def test_the_same_process_serves_again_in_any_thread_and_leaks_nothing(
@@ -94,7 +108,7 @@ def test_the_same_process_serves_again_in_any_thread_and_leaks_nothing(
     def serve(into: list[dict[str, object]]) -> None:
         into.append(lambda_handler(event(coordinator, job="j"), Context(60_000)))
 
-    counts, threads = [], threading.active_count()
+    opened, threads = [], set(threading.enumerate())
     for number in range(3):
         results: list[dict[str, object]] = []
         thread = threading.Thread(target=serve, args=(results,))
@@ -109,9 +123,9 @@ def test_the_same_process_serves_again_in_any_thread_and_leaks_nothing(
         thread.join(180)
         assert results == [{"ended": "the coordinator said quit"}]
         talk.close()
-        counts.append(len(list(Path("/proc/self/fd").iterdir())))
-    assert counts[1] == counts[2]
-    assert threading.active_count() == threads
+        opened.append(open_files())
+    assert opened[2] <= opened[1]  # others in this process may close some meanwhile
+    assert set(threading.enumerate()) <= threads
     assert list(root.iterdir()) == []
 
 
@@ -133,7 +147,8 @@ def test_a_coordinator_that_takes_no_replies_keeps_no_worker_beyond_its_deadline
     thread = threading.Thread(target=lambda: results.append(lambda_handler(event(coordinator), Context(1500))))
     thread.start()
     talk = coordinator.accept()
-    talk.say(b"set:k:" + b"x" * 1_000_000, *[b"get:k"] * 30)
+    with suppress(OSError):  # the deadline is over already
+        talk.say(b"set:k:" + b"x" * 1_000_000, *[b"get:k"] * 30)
     thread.join(180)
     assert results == [{"error": "the function's time is up"}]
 
@@ -157,10 +172,12 @@ def stat(started: float, name: str = "python3.13") -> str:
 @pytest.mark.parametrize("name", ["python3.13", "a) b (c) 1 2 3", ") S 1"])
 def test_what_a_process_ran_before_it_was_ready_is_told_once(tmp_path: Path, name: str) -> None:
     process = tmp_path / "stat"
-    process.write_text(stat(time.clock_gettime(time.CLOCK_BOOTTIME) - 2.5, name))
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    process.write_text(stat(before - 2.5, name))
     init = InitTime({"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}, process)
+    passed = time.clock_gettime(time.CLOCK_BOOTTIME) - before
     process.unlink()
-    assert 2490 <= init.take() < 2800
+    assert 2490 <= init.take() <= 2510 + 1000 * passed
     assert init.take() == 0
 
 

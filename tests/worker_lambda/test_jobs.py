@@ -32,9 +32,7 @@ def jobs(selector: selectors.BaseSelector, tmp_path: Path) -> Iterator[CommandRu
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # those that are open stay
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import refusing_port
 from punching_workers import FOREIGN, JOB, LIMIT, Loop, World, contexts, receive_all
 
 from mu_twisted.rendezvous._punching import PunchLimits
@@ -381,22 +382,21 @@ def test_a_connection_that_is_given_up_is_reset(loop: Loop, monkeypatch: pytest.
 
 def test_a_dial_is_repeated_on_errors_at_the_pace_that_was_drawn(loop: Loop) -> None:
     port = LocalPort()
-    with port.new_socket(socket.AF_INET), socket.create_server(("127.0.0.1", 0)) as server:
-        address = server.getsockname()
-        server.close()
+    with port.new_socket(socket.AF_INET), socket.socket() as server:
+        server.bind(("127.0.0.1", 0))  # and does not listen yet
         drawn: list[tuple[float, float]] = []
 
         def uniform(low: float, high: float) -> float:
             drawn.append((low, high))
             return high
 
-        dial = CandidateDial(loop.selector, port, address, time.monotonic(), uniform)
+        dial = CandidateDial(loop.selector, port, server.getsockname(), time.monotonic(), uniform)
         loop.steps.append(dial.step)
         loop.run_until(lambda: len(drawn) >= 5)
         assert set(drawn) == {PACE}
         assert dial.was_refused()
-        with socket.create_server(address):
-            loop.run_until(lambda: dial.connected)
+        server.listen()
+        loop.run_until(lambda: dial.connected)
         assert dial.connected is not None
         assert dial.connected.getsockname()[1] == port.number
         dial.connected.close()
@@ -423,12 +423,13 @@ def test_what_has_connected_takes_packets_and_errors_as_any_socket_does(loop: Lo
 
 
 def test_a_dial_is_refused_though_the_loop_has_not_looked_since_its_answer_came(loop: Loop) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        address = held.getsockname()
-    dial = CandidateDial(loop.selector, LocalPort(), address, time.monotonic(), lambda low, high: low)
-    dial.step()
-    assert dial.was_refused()
-    dial.close()
+    with refusing_port() as port:
+        dial = CandidateDial(loop.selector, LocalPort(), ("127.0.0.1", port), time.monotonic(), lambda low, high: low)
+        dial.step()
+        deadline = time.monotonic() + LIMIT
+        while not dial.was_refused():  # and the loop has no turn
+            assert time.monotonic() < deadline
+        dial.close()
 
 
 def test_a_dial_that_nothing_answers_is_left_alone(loop: Loop) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import refusing_port
 from pythons import SUPPORTED, others, summary
 
 from mu_twisted.tls import Authority
@@ -28,7 +29,7 @@ STEP = 10
 HANDLER = """
 import json, os, sys
 from worker_lambda.lambda_function import lambda_handler
-done = [lambda_handler({"mode": 0, "quality": 5}), lambda_handler({"addr": "127.0.0.1", "port": 1})]
+done = [lambda_handler({"mode": 0, "quality": 5}), lambda_handler({"addr": "127.0.0.1", "port": int(sys.argv[1])})]
 known = {*sys.stdlib_module_names, "mu_twisted", "worker_lambda", "__main__"}
 print(json.dumps([done, sorted({name.partition(".")[0] for name in sys.modules} - known)]))
 """
@@ -36,7 +37,7 @@ TRANSFER = """
 import os, sys
 from worker_lambda.s3 import S3, S3Error
 url, directory = sys.argv[1:]
-s3 = S3("us-east-1", url, back_off=0.001, timeout=5.0, range_size=100_000)
+s3 = S3("us-east-1", url, back_off=0.001, timeout=180.0, range_size=100_000)
 never = lambda: False
 path = os.path.join(directory, "in")
 s3.put("bucket", b"a key/+", path, never)
@@ -78,12 +79,12 @@ def test_the_handler_needs_the_standard_library_and_the_wire_only(python: str, t
     task = tmp_path / "task"
     task.mkdir()
     (task / "mu_command").write_bytes(b"echo ##QUALITY##; exit 3")
-    done, strangers = json.loads(
-        run(python, "-S", "-c", HANDLER, LAMBDA_TASK_ROOT=str(task), TMPDIR=str(tmp_path)).splitlines()[-1]
-    )
+    with refusing_port() as port:
+        said = run(python, "-S", "-c", HANDLER, str(port), LAMBDA_TASK_ROOT=str(task), TMPDIR=str(tmp_path))
+    done, strangers = json.loads(said.splitlines()[-1])
     assert done == [
         {"retval": 3, "output": "5\n", "command": "echo 5; exit 3"},
-        {"error": "could not reach 127.0.0.1:1: Connection refused"},
+        {"error": f"could not reach 127.0.0.1:{port}: Connection refused"},
     ]
     assert strangers == []
     assert [path.name for path in tmp_path.iterdir()] == ["task"]
@@ -114,6 +115,7 @@ def test_workers_answer_as_the_recorded_one(python: str, tmp_path: Path) -> None
             *(sys.executable, str(VECTORS / "replay_worker.py"), str(VECTORS / "worker.json"), "-v"),
             *("--launch", f"{python} -W error -m worker_lambda {{event}} {{cmd}}", "--s3-endpoint"),
             *("--profile", "protocol", "--only", ",".join(played[share::PLAYERS]), *(tls if share % 2 else [])),
+            *("--timeout", "120", "--exit-wait", "120"),
         ]
         players.append(
             subprocess.Popen(
@@ -125,6 +127,6 @@ def test_workers_answer_as_the_recorded_one(python: str, tmp_path: Path) -> None
                 text=True,
             )
         )
-    said = "".join(player.communicate(timeout=180)[0] for player in players)
+    said = "".join(player.communicate(timeout=600)[0] for player in players)
     assert "BAD" not in said, said
     assert len(re.findall(r"^ok ", said, re.MULTILINE)) >= len(played) - 1, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import calendar
 import hashlib
 import os
 import time
@@ -25,7 +26,7 @@ ERROR = b"<Error><Code>InternalError</Code><Message>We encountered an internal e
 
 @pytest.fixture
 def parted(server):
-    client = S3("us-east-1", server.url, back_off=0.001, part_size=100_000)
+    client = S3("us-east-1", server.url, back_off=0.001, timeout=180.0, part_size=100_000)
     yield client
     client.close()
 
@@ -279,7 +280,7 @@ def skewed(seconds: float, code: str = "RequestTimeTooSkewed"):
 
     def choose(h: Handler):
         now = time.time() + seconds
-        stamp = time.mktime(time.strptime(h.headers["x-amz-date"], "%Y%m%dT%H%M%SZ")) - time.timezone
+        stamp = calendar.timegm(time.strptime(h.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
         if abs(stamp - now) < 900:
             return None
 

@@ -157,7 +157,7 @@ def test_a_killed_transfer_is_told_at_once_and_leaves_no_file(server, talk):
     assert begun.wait(180)
     assert talk.ask(b"kill:").endswith(b"it was killed)")
     assert talk.hear() == b"OK:KILL(0)"
-    for _ in range(100):  # its threads look up every now and then
+    for _ in range(1000):  # its threads look up every now and then
         talk.ask(b"run:sleep 0.05; ls -A ##TMPDIR##")
         if b"OUTPUT():" in talk.hear():
             break

@@ -15,7 +15,7 @@ from worker_lambda.s3 import S3, S3Cancelled
 
 @pytest.fixture
 def parted(server):
-    client = S3("us-east-1", server.url, back_off=0.001, part_size=100_000)
+    client = S3("us-east-1", server.url, back_off=0.001, timeout=180.0, part_size=100_000)
     yield client
     client.close()
 

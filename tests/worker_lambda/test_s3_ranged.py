@@ -23,7 +23,7 @@ SIZE = 12 * RANGE + 345
 
 @pytest.fixture
 def ranged(server):
-    client = S3("us-east-1", server.url, back_off=0.001, timeout=5.0, range_size=RANGE)
+    client = S3("us-east-1", server.url, back_off=0.001, timeout=180.0, range_size=RANGE)
     yield client
     client.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "mu-range"]
@@ -77,33 +77,46 @@ def test_a_large_object_comes_over_four_connections_at_once_and_is_whole(server,
     assert len(set(ranges)) == len(ranges), "no range twice"
 
 
-@pytest.mark.parametrize("fault", [*TRANSIENT, "stalls"])
-def test_each_range_is_tried_again_by_itself(server, tmp_path, data, fault):
-    held = threading.Event()
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_each_range_is_tried_again_by_itself(server, ranged, tmp_path, data, fault):
     tried = Counter()
 
     def answer(h: Handler):
         with server.lock:
             tried[h.range] += 1
-            if tried[h.range] > 1:
-                return None
-        first, last = h.range
-        named = {"etag": etag_of(data), "content-range": f"bytes {first}-{last}/{SIZE}"}
-        stalls = lambda h: h.answer(206, data[first : first + 10], named, length=last + 1 - first, rest=pause)  # noqa: E731
-        return TRANSIENT.get(fault, stalls)
+            return TRANSIENT[fault] if tried[h.range] == 1 else None
+
+    in_ranges(server, data, answer)
+    ranged.get("b", b"k", str(tmp_path / "out"), never)
+    assert (tmp_path / "out").read_bytes() == data
+    assert set(tried.values()) == {2}
+    assert len([headers for *_, headers in server.requests if "range" not in headers]) == 1
+
+
+def test_a_range_that_stands_still_is_tried_again(server, tmp_path, data):
+    held, tried = threading.Event(), []
+    first, last = 5 * RANGE, 6 * RANGE - 1
+    named = {"etag": etag_of(data), "content-range": f"bytes {first}-{last}/{SIZE}"}
+
+    def answer(h: Handler):
+        if h.range != (first, last):
+            return None
+        tried.append(h.range)
+        if len(tried) > 1:
+            return None
+        return lambda h: h.answer(206, data[first : first + 10], named, length=RANGE, rest=pause)
 
     def pause() -> bytes:
         held.wait(180)
         return b""
 
     in_ranges(server, data, answer)
-    client = S3("us-east-1", server.url, back_off=0.001, timeout=0.2 if fault == "stalls" else 5.0, range_size=RANGE)
+    client = S3("us-east-1", server.url, back_off=0.001, timeout=1.0, range_size=RANGE)
     client.get("b", b"k", str(tmp_path / "out"), never)
     client.close()
     held.set()
     assert (tmp_path / "out").read_bytes() == data
-    assert set(tried.values()) == {2}
-    assert len([headers for *_, headers in server.requests if "range" not in headers]) == 1
+    assert len(tried) >= 2  # on a slow machine more answers than this one may come too late
 
 
 def test_a_range_that_fails_for_good_ends_all_and_is_named(server, ranged, tmp_path, data):

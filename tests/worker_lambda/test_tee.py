@@ -1,6 +1,8 @@
 """A worker streams what its programs print as far as it was granted credit, and never before anything else."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.tee import COST, MAX_PIECE, OUT, RESERVE, OutputPiece, parse_piece
+from worker_lambda.programs import tee
 from worker_lambda.programs.program import MAX_OUTPUT, Tail
 from worker_lambda.programs.tee import Tee
 
@@ -68,14 +71,19 @@ def test_nothing_is_streamed_before_all_else_has_been_taken() -> None:
     assert [len(piece.data) for piece in streamed.pieces] == [MAX_PIECE]
 
 
-def test_lines_that_come_one_by_one_are_sent_together() -> None:
+def test_lines_that_come_one_by_one_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(tee, "time", SimpleNamespace(monotonic=lambda: now))
     streamed, one = Streamed(1 << 20), program()
     for _ in range(100):
         one.tail.add(b"a line\n")
         wait = streamed.tee.step([one], idle=True)
-    assert 1 <= len(streamed.pieces) < 10
+    assert [len(piece.data) for piece in streamed.pieces] == [7]
     assert wait is not None
     assert 0 < wait <= 0.1
+    now += wait
+    assert streamed.tee.step([one], idle=True) == 0
+    assert [len(piece.data) for piece in streamed.pieces] == [7, 693]
 
 
 def test_what_is_printed_faster_than_it_is_taken_is_passed_over() -> None:
@@ -137,12 +145,15 @@ def test_what_a_program_prints_comes_while_it_runs_and_its_end_before_the_reply(
 
 
 def test_credit_that_comes_later_is_of_use_to_a_program_that_runs(talk: Any) -> None:
-    talk.say(b"run:echo first; sleep 0.3; echo second")
+    where = talk.ask(b"run:printf %s ##TMPDIR##").partition(b":OUTPUT(")[2].partition(b")")[0]
+    talk.say(b"run:echo first; until [ -f %b/go ]; do sleep 0.02; done; echo second" % where)
     talk.say(b"ping:")
     assert talk.hear() == b"OK:PONG()"
     talk.say(ENOUGH)
+    assert parse_piece(talk.hear()).data == b"first\n"
+    (Path(os.fsdecode(where)) / "go").touch()
     pieces, _ = until_reply(talk)
-    assert pieces[0].data == b"first\n"
+    assert b"".join(piece.data for piece in pieces) in (b"second\n", b"")
 
 
 def test_nothing_is_streamed_without_credit_nor_after_a_reset(talk: Any) -> None:

@@ -15,6 +15,8 @@ from mu_twisted.tls import Authority
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 ROOT = VECTORS.parent.parent
 PARALLEL = 2
+LIMITS = ("--timeout", "120", "--exit-wait", "120")
+"""Of the replayer: whether a worker is quick enough is no question here."""
 TLS_STEP = 12
 """Of so many scenarios that go either way one is played over TLS as well: what differs there is the connection."""
 
@@ -50,7 +52,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
             command = [
                 *(sys.executable, str(VECTORS / "replay_worker.py"), str(VECTORS / "worker.json"), "-v"),
                 *("--launch", f"{sys.executable} -m worker_lambda {{event}} {{cmd}}", "--s3-endpoint", *tls),
-                *("--profile", "protocol", "--only", ",".join(ids[share::PARALLEL])),
+                *("--profile", "protocol", "--only", ",".join(ids[share::PARALLEL]), *LIMITS),
             ]
             environment = {**os.environ, "TMPDIR": str(directory)}
             player = subprocess.Popen(
@@ -59,7 +61,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
             players.append((transport, player))
     found: dict[tuple[str, str], str] = {}
     for transport, player in players:
-        out, _ = player.communicate(timeout=180)
+        out, _ = player.communicate(timeout=600)
         for verdict, scenario, text in re.findall(r"^(ok|BAD|info) +([\w-]+):?(.*(?:\n {6}.*)*)$", out, re.M):
             found[transport, scenario] = "ok" if verdict == "ok" else f"{verdict}:{text}"
     return found
