@@ -1,5 +1,6 @@
 """moto's server in place of AWS, and a coordinator's control API that commands find."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,9 @@ def account(moto_server: str, tmp_path: Path) -> Account:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mu:
     """Runs a command in this process, in an empty directory and environment."""
-    for name in ("MU_SERVER", "CA_CERT", "MU_CERT", "MU_KEY", "STATE_DIRECTORY", "XDG_CONFIG_HOME"):
+    for name in [name for name in os.environ if name.startswith(("MU_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    for name in ("CA_CERT", "STATE_DIRECTORY", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))

@@ -1,6 +1,8 @@
 """A program in Python does jobs by a coordinator that it finds or starts, and sees their results as they come."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -156,8 +158,12 @@ def test_objects_are_mapped_to_objects_and_what_was_printed_is_at_hand(mu: Clien
 def test_an_input_that_vanishes_fails_by_its_name_and_is_retried(mu: Client, s3: Any) -> None:
     for name in "ab":
         s3.put_object(Bucket="mine", Key=f"van/{name}", Body=name.encode())
-    job = mu.map("cat {in}; [ {/} = b ] || sleep 1", ["s3://mine/van/a", "s3://mine/van/b"], workers=1, retries=0)
-    s3.delete_object(Bucket="mine", Key="van/b")
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        wait = f"import socket; socket.create_connection(('127.0.0.1', {held.getsockname()[1]})).recv(1)"
+        # It ends once the socket is closed, whether it has dialled by then or not.
+        command = f'cat {{in}}; [ {{/}} = b ] || python3 -c "{wait}"; true'
+        job = mu.map(command, ["s3://mine/van/a", "s3://mine/van/b"], workers=1, retries=0)
+        s3.delete_object(Bucket="mine", Key="van/b")
     good, lost = job.results()
     assert (good.input, good.status, good.error) == ("van/a", "done", None)
     assert (lost.input, lost.status, lost.output) == ("van/b", "failed", b"")
@@ -173,13 +179,16 @@ def test_an_input_that_vanishes_fails_by_its_name_and_is_retried(mu: Client, s3:
 
 
 def test_to_cancel_a_job_kills_what_runs(mu: Client) -> None:
-    job = mu.map("exec sleep 98765.4321", each=["a"])
+    seconds = f"98765.{os.getpid()}"  # others run these tests too
+    job = mu.map(f"exec sleep {seconds}", each=["a"])
     until = time.monotonic() + LIMIT
-    while not _runs("98765.4321"):
+    while not _runs(seconds):
         assert time.monotonic() < until
+        time.sleep(0.02)
     assert job.cancel().state == "cancelled"
-    while _runs("98765.4321"):
+    while _runs(seconds):
         assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def _runs(word: str) -> bool:

@@ -28,9 +28,9 @@ class DemoError(MuError):
 
 BUCKET = "mu-demo"
 """Of a demo's S3."""
-DASHBOARD_TIMEOUT = 30.0
+DASHBOARD_TIMEOUT = 60.0
 """Seconds for a coordinator to serve its dashboard."""
-RENDEZVOUS_TIMEOUT = 15.0
+RENDEZVOUS_TIMEOUT = 60.0
 """Seconds for a rendezvous to listen."""
 
 
