@@ -74,7 +74,7 @@ class FakeThreads:
 class Bench:
     """A launcher and what surrounds it."""
 
-    def __init__(self, urls, ca, credentials=lambda: AccessKeys(ACCESS, SECRET), policy=POLICY, tail_timeout=5.0):
+    def __init__(self, urls, ca, credentials=lambda: AccessKeys(ACCESS, SECRET), policy=POLICY, tail_timeout=180.0):
         self.reactor = FakeReactor()
         self.threads = FakeThreads()
         self.outcomes = []
@@ -86,6 +86,8 @@ class Bench:
             ca_bundle=str(ca),
             pool_size=4,
             policy=policy,
+            connect_timeout=60.0,
+            timeout=180.0,
             tail_timeout=tail_timeout,
             random=lambda: 0.5,
             threads=lambda: self.threads,
@@ -235,7 +237,7 @@ def test_an_endpoint_that_comes_up_a_little_late_is_waited_for(serve):
 
 
 def test_an_endpoint_that_was_there_before_is_tried_as_often_as_any(serve):
-    endpoint = serve()
+    endpoint = serve(port=free_ports())  # which no other is given when it is closed
     bench = Bench(endpoint.url, endpoint.ca, policy=LaunchPolicy())
     bench.launch(["a"])
     bench.run_now()
@@ -277,7 +279,7 @@ def test_a_launch_that_hangs_does_not_hold_the_others_tries_back(serve):
     def answer(request):
         tries[request.identifier] += 1
         if request.identifier == "hangs" and tries["hangs"] == 1:
-            held.wait(30)
+            held.wait(180)
         if request.identifier == "throttled" and tries["throttled"] == 1:
             return refusal(429, "TooManyRequestsException", "Rate Exceeded.")
         return ACCEPTED
@@ -473,7 +475,7 @@ def test_what_can_never_be_sent_is_no_launch(wrong):
 class RealReactorTests(TestCase):
     """With the real reactor and real threads."""
 
-    timeout = 20
+    timeout = 180
 
     @pytest.fixture(autouse=True)
     def _serve(self, serve):
@@ -504,7 +506,7 @@ class RealReactorTests(TestCase):
 
         def answer(request):
             reactor.callFromThread(lambda: arrived.called or arrived.callback(None))
-            held.wait(30)
+            held.wait(180)
             return ACCEPTED
 
         launcher = self.real_launcher(self.serve(answer))

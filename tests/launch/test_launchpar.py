@@ -123,6 +123,7 @@ def test_of_thousands_with_every_failure_each_has_one_outcome(serve):
         endpoint_url=endpoint.url,
         ca_bundle=str(endpoint.ca),
         pool_size=128,
+        connect_timeout=60.0,
         timeout=120.0,
         policy=FAST,
     )

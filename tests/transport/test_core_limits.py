@@ -102,7 +102,7 @@ def test_another_thread_cannot_use_the_core(call: str) -> None:
 
 @pytest.mark.parametrize("count", [1, 20])
 def test_a_peer_that_stands_still_keeps_no_other_from_being_handed_over(tmp_path: Path, count: int) -> None:
-    core, port = make_core(threads=1, handshake_timeout=60.0), Port()
+    core, port = make_core(threads=1, handshake_timeout=600.0), Port()
     address = port.handle.getsockname()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -114,9 +114,9 @@ def test_a_peer_that_stands_still_keeps_no_other_from_being_handed_over(tmp_path
     with socket.create_connection(address), ExitStack() as peers:
         core.listen(port.fileno())
         for _ in range(count):
-            peers.enter_context(context.wrap_socket(socket.create_connection(address, timeout=20)))
+            peers.enter_context(context.wrap_socket(socket.create_connection(address, timeout=180)))
         while len(kinds) < count:
-            assert select.select([core], [], [], 20)[0], "none was handed over"
+            assert select.select([core], [], [], 180)[0], "none was handed over"
             kinds += [event[0] for event in core.turn()]
     assert kinds == [core_module("_core").ESTABLISHED] * count
     core.close()
