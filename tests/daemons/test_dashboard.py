@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from daemon_processes import Coordinate
 from encoder_jobs import environment
+from free_ports import held_ports
 from warm_processes import LIMIT, MU, Process
 from warm_processes import run as run_warm
 
@@ -60,9 +61,16 @@ def ask(port: int, method: str, path: str, body: object = None, **headers: str) 
         connection.close()
 
 
-def test_an_address_is_good_once_and_its_session_for_the_next_start_too(tmp_path: Path) -> None:
+@pytest.fixture
+def held() -> Iterator[int]:
+    with held_ports() as port:
+        yield port
+
+
+def test_an_address_is_good_once_and_its_session_for_the_next_start_too(tmp_path: Path, held: int) -> None:
     state = str(tmp_path / "state")
-    with coordinator(tmp_path, "--dashboard", "0") as port:
+    with coordinator(tmp_path, "--dashboard", str(held)) as port:
+        assert port == held
         url = json.loads(mu(tmp_path, "dashboard", "--state-dir", state, "--json").stdout)["url"]
         assert url.startswith(f"http://127.0.0.1:{port}/#code=")
         code = url.partition("=")[2]
@@ -73,8 +81,8 @@ def test_an_address_is_good_once_and_its_session_for_the_next_start_too(tmp_path
         assert ask(port, "GET", "/v1/jobs", **session) == (200, {"jobs": []})
         assert ask(port, "GET", "/v1/jobs")[0] == 401
         assert ask(port, "GET", "/v1/jobs", **session, Host="evil.example")[0] == 421
-    with coordinator(tmp_path, "--dashboard", str(port)) as again:
-        assert again == port
+    with coordinator(tmp_path, "--dashboard", str(held)) as again:
+        assert again == held
         assert ask(port, "GET", "/v1/jobs", **session)[0] == 200
     for path in Path(state).rglob("*"):
         if path.is_file():

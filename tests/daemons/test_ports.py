@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import held_ports
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
@@ -25,32 +26,28 @@ def stop(port: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("given", "host"),
     [
-        "0",
-        "tcp:0",
-        "tcp:0:interface=127.0.0.1",
-        "tcp:port=0:interface=127.0.0.1",
-        "tcp:interface=127.0.0.1:port=0",
-        "tcp6:0:interface=\\:\\:1",
+        ("0", "0.0.0.0"),
+        ("tcp:0", "0.0.0.0"),
+        ("tcp:0:interface=127.0.0.1", "127.0.0.1"),
+        ("tcp:port=0:interface=127.0.0.1", "127.0.0.1"),
+        ("tcp:interface=127.0.0.1:port=0", "127.0.0.1"),
+        ("tcp6:0:interface=\\:\\:1", "::1"),
     ],
 )
-def test_any_port_is_that_of_the_last_start_unless_it_is_taken(tmp_path: Path, given: str) -> None:
-    first = start(tmp_path, given)
-    host, port = first.getHost().host, first.getHost().port
-    other = start(tmp_path, given)
-    try:
-        assert other.getHost().port != port
-    finally:
-        stop(first)
-        stop(other)
-    (tmp_path / "port").write_text(f"{port}\n")
-    again = start(tmp_path, given)
-    try:
-        assert again.getHost().port == port
-        assert again.getHost().host == host
-    finally:
-        stop(again)
+def test_any_port_is_that_of_the_last_start_unless_it_is_taken(tmp_path: Path, given: str, host: str) -> None:
+    with held_ports(host=host) as port:
+        (tmp_path / "port").write_text(f"{port}\n")
+        first = start(tmp_path, given)
+        try:
+            assert (first.getHost().host, first.getHost().port) == (host, port)
+            other = start(tmp_path, given)
+            assert other.getHost().port != port
+            assert (tmp_path / "port").read_text() == f"{other.getHost().port}\n"
+            stop(other)
+        finally:
+            stop(first)
 
 
 @pytest.mark.parametrize("noted", [b"", b"x", b"70000", b"-1", b"0", b"\xff\xfe", bytes(4096), b"9" * 5000])

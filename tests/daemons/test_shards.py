@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 from encoder_jobs import FUNCTION, FakeEncoders
-from free_ports import free_ports, refusing_port
+from free_ports import held_ports, refusing_port
 from rendezvous_daemons import Daemon, complaint
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.python import usage
 from twisted.python.failure import Failure
+from warm_processes import LIMIT
 
 from mu_twisted.aws import AWSError
 from mu_twisted.daemons._notify import Notifier
@@ -319,7 +320,7 @@ def all_end(handles: list[int]) -> bool:
     for handle in handles:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        if not poll.poll(20_000):
+        if not poll.poll(LIMIT * 1000):
             return False
         os.close(handle)
     return True
@@ -378,11 +379,18 @@ def test_what_no_shard_could_use_is_told_before_any_is_started(tmp_path: Path) -
     assert f"cannot listen on {port}" in line
 
 
+@pytest.fixture
+def held_pair() -> Iterator[list[int]]:
+    with held_ports(2) as first:
+        yield [first, first + 1]
+
+
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd's tools")
-def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(tmp_path: Path) -> None:
-    first = free_ports(2)
-    ports = [first, first + 1]
+def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(
+    tmp_path: Path, held_pair: list[int]
+) -> None:
+    ports = held_pair
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(tmp_path / "notify"))
     manager.settimeout(180)
@@ -391,7 +399,7 @@ def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(t
         [
             *("systemd-socket-activate", *(f"--listen=127.0.0.1:{port}" for port in ports), f"--fdname={name}:{name}"),
             *("--setenv", f"NOTIFY_SOCKET={tmp_path}/notify", "--setenv", f"STATE_DIRECTORY={tmp_path}/state"),
-            *("--setenv", f"PATH={os.environ['PATH']}", "--setenv", "WATCHDOG_USEC=600000000"),
+            *("--setenv", f"PATH={os.environ['PATH']}", "--setenv", "WATCHDOG_USEC=3600000000"),
             *(f"{sys.prefix}/bin/twistd", "-n", "--pidfile=", name),
             *("--shards", "2", "-t", f"systemd:domain=INET:name={name}"),
         ],

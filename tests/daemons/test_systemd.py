@@ -13,12 +13,13 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
 import pytest
-from free_ports import free_ports
+from free_ports import held_ports
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
@@ -143,27 +144,34 @@ def test_a_manager_that_was_not_there_for_a_moment_is_told_again(tmp_path: Path)
     manager.line.close()
 
 
+@pytest.fixture
+def held_port() -> Iterator[int]:
+    with held_ports() as port:
+        yield port
+
+
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd's tools")
 @pytest.mark.parametrize("name", UNITS)
-def test_a_daemon_takes_its_port_from_systemd_and_says_when_it_is_ready(tmp_path: Path, name: str) -> None:
+def test_a_daemon_takes_its_port_from_systemd_and_says_when_it_is_ready(
+    tmp_path: Path, name: str, held_port: int
+) -> None:
     manager = Manager(str(tmp_path / "notify"))
-    port = free_ports()
+    (tmp_path / "run").mkdir()
     daemon = subprocess.Popen(
         [
-            *("systemd-socket-activate", "--listen", f"127.0.0.1:{port}", f"--fdname={name}"),
+            *("systemd-socket-activate", "--listen", f"127.0.0.1:{held_port}", f"--fdname={name}"),
             *("--setenv", f"NOTIFY_SOCKET={manager.path}", "--setenv", f"STATE_DIRECTORY={tmp_path}/state"),
             *("--setenv", f"RUNTIME_DIRECTORY={tmp_path}/run", "--setenv", f"PATH={os.environ['PATH']}"),
-            *("--setenv", "WATCHDOG_USEC=60000000"),
+            *("--setenv", "WATCHDOG_USEC=3600000000"),  # the next sign of life would come in half an hour
             *(f"{sys.prefix}/bin/twistd", "-n", "--pidfile=", name, "-t", f"systemd:domain=INET:name={name}"),
         ],
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    (tmp_path / "run").mkdir()
     try:
-        caller = _dial(port)
+        caller = _dial(held_port)
         assert manager.hears().startswith("READY=1\n")
         assert manager.hears() == "WATCHDOG=1"
         assert (tmp_path / "run" / "control.sock").exists() == (name == "mu-coordinator")
