@@ -1,7 +1,6 @@
 """Traces arrive at a collector as OpenTelemetry has them, and what a collector does harms no job."""
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from control_server import Loop, control_loop  # noqa: F401 - a fixture
-from daemon_processes import Coordinate, Local
+from daemon_processes import Coordinate, Ended, Local
 from encoder_jobs import environment
-from free_ports import free_ports
+from free_ports import refusing_port
+from gate import Gate
 from trace_collector import Collector, attributes
 from twisted.internet.defer import Deferred
-from warm_processes import LIMIT, MU, Process
+from warm_processes import LIMIT, MU, TWISTD, Process
 from warm_processes import run as run_warm
 
 from mu_twisted.coordinator import SpanDelivery
@@ -88,11 +88,15 @@ def test_one_that_does_not_answer_until_the_request_is_given_up_is_tried_again(
 ) -> None:
     collector.stuck = threading.Event()
     sink = loop.do(OtlpCollector, loop.reactor, check_url(collector.url), {})
+    sending: list[Deferred[SpanDelivery]] = []
 
-    def sent() -> Deferred[SpanDelivery]:
-        return Deferred.fromCoroutine(sink.send(SPANS)).addTimeout(0.1, loop.reactor)
+    def given_up() -> Deferred[SpanDelivery]:
+        sending[0].cancel()
+        return sending[0]
 
-    delivery = loop.do(sent)
+    loop.do(lambda: sending.append(Deferred.fromCoroutine(sink.send(SPANS))))
+    loop.until(lambda: collector.requests)
+    delivery = loop.do(given_up)
     collector.stuck.set()
     loop.do(sink.close)
     said = f"the collector at 127.0.0.1:{collector.port}: no answer has come in time"
@@ -100,7 +104,8 @@ def test_one_that_does_not_answer_until_the_request_is_given_up_is_tried_again(
 
 
 def test_one_that_is_not_there_is_tried_again(loop: Loop) -> None:
-    delivery = sent(loop, f"http://127.0.0.1:{free_ports()}")
+    with refusing_port() as port:
+        delivery = sent(loop, f"http://127.0.0.1:{port}")
     assert delivery.again
     assert "\n" not in str(delivery.fault)
 
@@ -163,16 +168,30 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
     assert ended.stderr == ("error: --otlp needs the package opentelemetry-proto: pip install 'mu-twisted[otlp]'\n")
 
 
+@pytest.fixture
+def patient(tmp_path: Path) -> Coordinate:
+    """The same as ``coordinate``, and at its end it waits for the collector as long as that may take here."""
+    limit = f"from mu_twisted.coordinator.observation import _traces; _traces.PARTING = {LIMIT}; "
+
+    def run(*words: str) -> Ended:
+        code, *options = TWISTD
+        env = environment(tmp_path, {})
+        done = run_warm(limit + code, *options, "mu-coordinator", *words, env=env, cwd=tmp_path)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
 def kinds(collector: Collector) -> Counter[str]:
     return Counter("state" if "mu.state.name" in attributes(span) else span.name for span in collector.taken)
 
 
 @pytest.mark.process
 def test_a_job_of_the_plugin_arrives_before_the_command_ends(
-    coordinate: Coordinate, local: Local, collector: Collector
+    patient: Coordinate, local: Local, collector: Collector
 ) -> None:
     words = local.words("exec", "-n", "3", "--retries", "1", "--retry-exit", "3", "--out", "otlp/{n}")
-    ended = coordinate("--otlp", collector.url, *words, "--", "[ {n} != 1 ] || exit 3; echo 12345 > {out}")
+    ended = patient("--otlp", collector.url, *words, "--", "[ {n} != 1 ] || exit 3; echo 12345 > {out}")
     assert ended.status == 1
     assert kinds(collector) == {"attempt": 4, "task": 3, "job": 1, "state": 6}
     for attempt in collector.named("attempt"):
@@ -199,18 +218,19 @@ def test_a_job_of_the_plugin_arrives_before_the_command_ends(
 @pytest.mark.process
 @pytest.mark.parametrize("trouble", ["away", "stuck", "refuses"])
 def test_a_collector_in_trouble_costs_a_job_a_line_of_its_log(
-    coordinate: Coordinate, local: Local, collector: Collector, trouble: str
+    coordinate: Coordinate, patient: Coordinate, local: Local, collector: Collector, trouble: str
 ) -> None:
-    url = collector.url
+    words = [*local.words("exec", "-n", "2"), "--", "true"]
     if trouble == "away":
-        url = f"http://127.0.0.1:{free_ports()}"
+        with refusing_port() as port:
+            ended = coordinate("--otlp", f"http://127.0.0.1:{port}", *words)
     elif trouble == "stuck":
         collector.stuck = threading.Event()
+        ended = coordinate("--otlp", collector.url, *words)
+        collector.stuck.set()
     else:
         collector.status = 403
-    ended = coordinate("--otlp", url, *local.words("exec", "-n", "2"), "--", "true")
-    if collector.stuck is not None:
-        collector.stuck.set()
+        ended = patient("--otlp", collector.url, *words)
     assert ended.status == 0
     assert "2 of 2 tasks done" in ended.out
     [line] = [line for line in ended.err.splitlines() if "traces" in line]
@@ -240,15 +260,14 @@ def mu(home: Path, command: str, *words: str) -> str:
 
 @pytest.mark.process
 def test_a_daemon_that_was_killed_says_the_same_as_before(tmp_path: Path, local: Local, collector: Collector) -> None:
-    gate = socket.create_server(("127.0.0.1", 0))
-    wait = f"import socket; socket.create_connection({gate.getsockname()}).recv(1)"
-    command = f'[ {{n}} = 0 ] || {sys.executable} -c "{wait}" 2> /dev/null || true'
     first = serve(tmp_path, local, collector.url)
-    job = mu(tmp_path, "submit", "exec", "-n", "2", "-b", Local.BUCKET, "-l", Local.FUNCTION, "--", command)
-    assert _seen(collector, "task")
-    first.send_signal(signal.SIGKILL)
-    first.communicate(timeout=LIMIT)
-    gate.close()  # whose connections end with it
+    with Gate() as gate:
+        command = f"[ {{n}} = 0 ] || {gate.command}"
+        job = mu(tmp_path, "submit", "exec", "-n", "2", "-b", Local.BUCKET, "-l", Local.FUNCTION, "--", command)
+        gate.await_arrivals(1)
+        assert _seen(collector, "task")
+        first.send_signal(signal.SIGKILL)
+        first.communicate(timeout=LIMIT)
     second = serve(tmp_path, local, collector.url)
     try:
         mu(tmp_path, "wait", job)

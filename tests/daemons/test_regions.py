@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
+from gate import Gate
 
 pytestmark = pytest.mark.process
 
@@ -21,7 +22,22 @@ class Front(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.behind = urlsplit(behind).netloc
         self.throttling = ""
-        self.launched: Counter[tuple[str, str]] = Counter()
+        self.gate = Gate()
+        self.expected = 0
+        self._launched: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def launched(self) -> Counter[tuple[str, str]]:
+        """How many launches each function in a region has taken."""
+        return Counter(self._launched)
+
+    def took(self, region: str, function: str) -> None:
+        """A launch was taken; with the last that is expected the gate opens."""
+        with self._lock:
+            self._launched.append((region, function))
+            if len(self._launched) == self.expected:
+                self.gate.open()
 
     @property
     def url(self) -> str:
@@ -50,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             line.close()
         if launching and answer.status == 202:
-            self.server.launched[region[1], launching[1]] += 1
+            self.server.took(region[1], launching[1])
         self._say(answer.status, told, data)
 
     do_GET = do_POST = _pass_on
@@ -72,29 +88,31 @@ def front(local: Any) -> Iterator[Front]:
     server = Front(local.stack.lambda_endpoint)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    yield server
+    with server.gate:
+        yield server
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def run(coordinate: Any, local: Any, front: Front, *words: str, seconds: int = 1) -> Any:
-    """A job whose tasks take so long that no worker does two before all launches are where they belong."""
+def run(coordinate: Any, local: Any, front: Front, tasks: int, *words: str) -> Any:
+    """A job none of whose tasks ends before all launches are where they belong, so that no worker does two of them."""
+    front.expected = tasks
     keys = {"AWS_ACCESS_KEY_ID": local.stack.access_key, "AWS_SECRET_ACCESS_KEY": local.stack.secret_key}
     endpoints = ["--endpoint-url", front.url, "--s3-endpoint-url", local.stack.s3_endpoint]
     job = ["-b", local.BUCKET, "-l", local.FUNCTION, "-r", "us-east-1,eu-west-1", *words]
-    return coordinate("-t", "0", *endpoints, "exec", *job, "--", f"sleep {seconds}", **keys)
+    return coordinate("-t", "0", *endpoints, "exec", "-n", str(tasks), *job, "--", front.gate.command, **keys)
 
 
 def test_the_workers_are_split_over_the_regions(coordinate: Any, local: Any, front: Front) -> None:
-    ended = run(coordinate, local, front, "-n", "5")
+    ended = run(coordinate, local, front, 5)
     assert (ended.status, "places" in ended.err) == (0, False)
     assert front.launched == {("us-east-1", "worker"): 3, ("eu-west-1", "worker"): 2}
 
 
 def test_a_region_that_throttles_hands_its_share_on_and_that_is_said(coordinate: Any, local: Any, front: Front) -> None:
     front.throttling = "eu-west-1"
-    ended = run(coordinate, local, front, "-n", "6", seconds=3)
+    ended = run(coordinate, local, front, 6)
     assert (ended.status, "6 of 6 tasks done" in ended.out) == (0, True), ended.err
     assert front.launched == {("us-east-1", "worker"): 6}
     assert re.search("worker in eu-west-1 passes launches on to .*: .*TooManyRequestsException", ended.err)
@@ -103,7 +121,7 @@ def test_a_region_that_throttles_hands_its_share_on_and_that_is_said(coordinate:
 def test_a_copy_that_was_not_deployed_is_said_and_the_others_have_its_share(
     coordinate: Any, local: Any, front: Front
 ) -> None:
-    ended = run(coordinate, local, front, "-n", "4", "--copies", "2")
+    ended = run(coordinate, local, front, 4, "--copies", "2")
     assert (ended.status, "4 of 4 tasks done" in ended.out) == (0, True), ended.err
     assert front.launched == {("us-east-1", "worker"): 2, ("eu-west-1", "worker"): 2}
     for region in ("us-east-1", "eu-west-1"):

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from encoder_jobs import FUNCTION, FakeEncoders, environment, rendezvous
+from gate import Gate
 
 from mu_twisted.tls import generate_keys
 
@@ -35,12 +37,12 @@ def lambda_handler(event, context=None):
     return result
 """
 """One event is delivered twice."""
-SLOW = r"""#!/bin/sh
+HELD = r"""#!/bin/sh
 for input; do :; done
-grep -q '^0\.0\.' "$input" && sleep 1.5
-place=$(mktemp -d) && ln -s "$PWD/really-vpxenc" "$place/vpxenc" && "$place/vpxenc" "$@"
+{held}
+place=$(mktemp -d) && ln -s "$PWD/really-${{0##*/}}" "$place/${{0##*/}}" && exec "$place/${{0##*/}}" "$@"
 """
-"""Encodes chunk 0 when all the others have long been encoded."""
+"""An encoder that waits at a gate; its input is the last of its words."""
 
 
 def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, encoders: FakeEncoders, tmp_path: Path) -> None:
@@ -69,11 +71,27 @@ def test_a_late_and_a_doubled_worker_change_nothing_in_the_bytes(
 def test_chunks_wait_for_the_one_before_with_their_encoders_started(
     coordinate: Any, encoders: FakeEncoders, tmp_path: Path
 ) -> None:
-    slow = tmp_path / "slow"
-    slow.write_text(SLOW)
-    ended = encoders.encode(coordinate, encoders.make("slow", instead={"vpxenc": slow}), 4, 4, "slow", "-O", "times")
+    with Gate() as first_chunk, Gate() as re_encoders:
+
+        def release() -> None:
+            """Chunk 0 is encoded when the re-encoders of all the others have been started."""
+            re_encoders.await_arrivals(3)
+            first_chunk.open()
+            re_encoders.open()
+
+        held = {"vpxenc": f"grep -q '^0\\.0\\.' \"$input\" && {first_chunk.command}", "xc-enc": re_encoders.command}
+        programs = {name: tmp_path / name for name in held}
+        for name, path in programs.items():
+            path.write_text(HELD.format(held=held[name]))
+        function = encoders.make("held", instead=programs)
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        try:
+            ended = encoders.encode(coordinate, function, 4, 4, "held", "-O", "times")
+        finally:
+            releasing.join()
     assert ended.status == 0, ended.err
-    assert encoders.stored(4, "slow") == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 4, 4)]
+    assert encoders.stored(4, "held") == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 4, 4)]
     records = map(json.loads, (tmp_path / "times").read_text().splitlines())
     times = {record["task"]: {text: at for at, text in record["states"]} for record in records}
     assert times[1]["1:(re-encoding on state 0)"] < times[0]["0:(taking its state)"] < times[1]["1:(storing)"]
