@@ -146,7 +146,7 @@ def test_the_record_of_a_job_is_there_when_its_command_has_ended(mu: Said, local
 
 @pytest.mark.process
 def test_a_second_run_hands_over_and_an_interrupt_leaves_a_record(mu: Said, home: Path, tmp_path: Path) -> None:
-    command = "[ {n} = 0 ] || sleep 60"
+    command = "[ {n} = 0 ] || sleep 3600"
     first = Process(
         *words_of(home, "run", *job_words("-n", "3", "--max-workers", "1", "--", command)),
         env=environment(tmp_path, {}),

@@ -1,5 +1,6 @@
 """A daemon's start, in the foreground and as a daemon: what keeps it from starting is one line and status 1."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -285,5 +286,6 @@ def _kill_its_moto(process: "subprocess.Popen[bytes]", state: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        if b"moto" in Path(f"/proc/{child}/cmdline").read_bytes():
-            os.kill(int(child), signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if b"moto" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(int(child), signal.SIGKILL)

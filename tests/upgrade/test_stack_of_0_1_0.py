@@ -43,7 +43,7 @@ def test_jobs_and_functions_of_0_1_0_go_on_under_this_version(stage: Stage, tmp_
         _submit(stage, "xcenc", *encode),
     ]
     for job in (old.RUNNING, old.RUNNING_WITH_MESSAGES, *fresh):
-        until(lambda job=job: (stage.job(job) or {}).get("state") in OVER, f"{job} is over", 90.0, 0.1)  # type: ignore[misc]
+        until(lambda job=job: (stage.job(job) or {}).get("state") in OVER, f"{job} is over", pause=0.1)  # type: ignore[misc]
         fact = stage.job(job)
         assert fact is not None
         assert (fact["state"], fact["error"]) == ("done", None)
