@@ -1,6 +1,7 @@
 """A coordinator's jobs in any course of things: workers that come, fail and go, kills, full disks, users' changes."""
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import Request
+from mu_twisted.coordinator import Request, _service
 from mu_twisted.pipelines import Pipeline, PipelineError
 from mu_twisted.statuses import JobStatus, UnknownJob
 
@@ -188,10 +189,12 @@ def no_faults() -> Iterator[None]:
     assert not faults, faults[0]
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_whatever_happens_jobs_end_and_are_told_of_after_a_kill_as_before(tmp_path: Path, seed: int) -> None:
+def happens(directory: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """A history; the same for the same seed, as names of jobs, which decide the order of some things, are diced too."""
+    names = random.Random(seed)
+    monkeypatch.setattr(_service, "job_name", lambda pipeline: f"{pipeline}-{names.getrandbits(32):08x}")
     with no_faults():
-        history = RandomHistory(tmp_path, random.Random(seed))
+        history = RandomHistory(directory, random.Random(seed))
         for _ in range(STEPS):
             history.step()
         history.ends()
@@ -199,3 +202,20 @@ def test_whatever_happens_jobs_end_and_are_told_of_after_a_kill_as_before(tmp_pa
         history.is_killed()
         assert history.told() == before
         history.journal.close()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_happens_jobs_end_and_are_told_of_after_a_kill_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    happens(tmp_path, monkeypatch, seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(40, 2040, 100))
+def test_in_many_other_histories_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    for number in range(seed, seed + 100):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        happens(directory, monkeypatch, number)
+        shutil.rmtree(directory)

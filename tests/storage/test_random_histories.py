@@ -10,6 +10,7 @@ from map_jobs import MapCoordinator
 from worker_double import ours
 
 from mu_twisted.base import MuError
+from mu_twisted.coordinator import _service
 from mu_twisted.daemons.records import opened
 from mu_twisted.pipelines import combinations
 from mu_twisted.storage import StoredJobs
@@ -116,7 +117,11 @@ def whole(directory: Path, queries: list[Question]) -> list[Any]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_files_say_what_the_records_say_after_any_history(tmp_path: Path, seed: int) -> None:
+def test_the_files_say_what_the_records_say_after_any_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    names = random.Random(seed)  # they decide the order of some things
+    monkeypatch.setattr(_service, "job_name", lambda pipeline: f"{pipeline}-{names.getrandbits(32):08x}")
     history = History(tmp_path, seed)
     told = 0
     for _ in range(4):
