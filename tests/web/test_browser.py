@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from control_server import Loop
+from free_ports import free_ports
 from live_coordinator import LiveCoordinator
 
 from mu_twisted.wire.byte_counts import ByteCounts
@@ -52,7 +53,8 @@ def browser() -> Iterator[Any]:
     for switch in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,1000"):
         options.add_argument(f"--{switch}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    service = webdriver.ChromeService(shutil.which("chromedriver"), port=free_ports())
+    driver = webdriver.Chrome(options=options, service=service)
     driver.set_script_timeout(TIMEOUT)
     yield driver
     driver.quit()
