@@ -50,8 +50,9 @@ printf "[Unit]\nAfter=$both\n[Service]\nType=oneshot\nExecStart=/bin/sh $2\n" > 
 printf "StandardOutput=file:$2.out\nStandardError=inherit\n" >> $units/probe.service
 for unit in mu-coordinator mu-rendezvous; do
     mkdir $units/$unit.service.d
-    printf "[Service]\nStandardError=file:$2.$unit\nStandardOutput=inherit\n" > $units/$unit.service.d/log.conf
-    [ $unit = mu-coordinator ] || printf "WatchdogSec=2\n" >> $units/$unit.service.d/log.conf
+    # A daemon that is well may be silent for long where the machine is busy.
+    printf "[Service]\nStandardError=file:$2.$unit\nStandardOutput=inherit\nWatchdogSec=1h\n" \
+        > $units/$unit.service.d/probed.conf
 done
 echo systemd begins
 export SYSTEMD_UNIT_PATH=$units container=lxc
