@@ -276,6 +276,7 @@ def test_free_ports_are_found_in_a_row_and_one_that_is_taken_is_named(ports: Por
         ports.open(f"tcp:{first}:interface=127.0.0.1", 2)
     # As a shard does; the one that takes connections is not us.
     with socket.create_connection(("127.0.0.1", first)), socket.socket(fileno=os.dup(opened[0].fileno)) as own:
+        own.settimeout(LIMIT)  # it does not block, and the caller may be connected before it has come here
         own.accept()[0].close()
 
 

@@ -10,11 +10,11 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from free_ports import free_ports
+from free_ports import held_ports
 from warm_processes import MU, TWISTD, Process, run
 
 from mu_twisted.aws import AwsControl, Clients, aws_session, build_package
@@ -161,6 +161,7 @@ class Stage:
         self._control: AwsControl | None = None
         self.rendezvous: Daemon | None = None
         self.rendezvous_port = 0
+        self._ports = ExitStack()
         self.api = Coordinator(UnixTransport(self.state_dir))
 
     @property
@@ -259,7 +260,8 @@ class Stage:
         """
         if self.rendezvous is not None:
             self.rendezvous.stop()
-        self.rendezvous_port = free_ports(shards)
+        self._ports.close()
+        self.rendezvous_port = self._ports.enter_context(held_ports(shards))
         words = ["mu-rendezvous", "--state-dir", str(self.state_dir)]
         words += ["--shards", str(shards)] if shards > 1 else []
         words += ["-t", f"tcp:{self.rendezvous_port}:interface=127.0.0.1"]
@@ -271,6 +273,7 @@ class Stage:
         for daemon in (self.coordinator, self.rendezvous):
             if daemon is not None:
                 daemon.stop()
+        self._ports.close()
         if self._own is not None:
             self._own.stop()
 
