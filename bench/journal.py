@@ -52,16 +52,19 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
     from twisted.internet import reactor as installed
 
     from bench._listener import NullLauncher, receive_workers
-    from mu_twisted.coordinator import AttemptFile, Attempts, JobRun, Journal, WorkerRegistry
+    from mu_twisted.coordinator import AttemptFile, Attempts, JobRun, Journal, Request, Slices, WorkerRegistry
     from mu_twisted.coordinator._active_jobs import _JobRecorder
     from mu_twisted.coordinator._counters import JobCounters
     from mu_twisted.coordinator._meter import Meter
+    from mu_twisted.coordinator._slices import PAUSE
+    from mu_twisted.coordinator.records import JobArchive, UnkeptChanges
     from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.daemons._start import use_monotonic_clock
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
     from mu_twisted.statuses import JobStatus
+    from mu_twisted.storage import no_label
 
     reactor: Any = installed
     raise_descriptor_limit()
@@ -87,6 +90,14 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
     with tempfile.TemporaryDirectory(dir=work) as directory:
         journal = Journal(Path(directory) / "journal.db", reactor, lambda fault: print(fault))
         meter, ended = Meter(), JobStatus("bench", "bench", "done", 0.0, tasks)
+        changes, background = UnkeptChanges(tasks), Slices(reactor, PAUSE)
+        archive, checkpoints = JobArchive(journal, Path(directory), time.time), list[Any]()
+
+        def checkpoint() -> None:
+            if not checkpoints or checkpoints[-1].called:
+                keeping = archive.keeping_running(Request("bench"), 0.0, job.job, no_label, changes)
+                checkpoints.append(background.run(keeping))
+
         recorder: Any = _JobRecorder(
             journal,
             time.time,
@@ -95,6 +106,8 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
             lambda: meter.usage(reactor.seconds()),
             JobCounters(),
             lambda task, attempt, outcome: {},
+            changes,
+            lambda: checkpoint(),
         )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
         sink = counted("states", AttemptFile(Path(directory) / "attempts.jsonl.gz").append)

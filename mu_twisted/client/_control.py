@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     from mu_twisted.client._records import StoredRecords
+    from mu_twisted.storage import StoredJobs
 
 
 class RequestRefused(CoordinatorError):
@@ -66,6 +67,7 @@ class Coordinator:
 
     def __init__(self, transport: UnixTransport | TlsTransport) -> None:
         self.transport = transport
+        self._stored: StoredJobs | None = None
 
     def get(self, *path: str, answer_timeout: float = TIMEOUT, served: bool = False, **query: object) -> Json:
         """The answer to a GET, as JSON holds it.
@@ -218,10 +220,13 @@ class Coordinator:
                 query = {**query, cursor: following}
 
     def _records(self) -> "StoredRecords":
-        from mu_twisted.client._records import StoredRecords  # few need it
+        from mu_twisted.client._records import StoredRecords  # few need them
+        from mu_twisted.storage import StoredJobs
 
         assert isinstance(self.transport, UnixTransport)
-        return StoredRecords(self.transport.state_dir)
+        if self._stored is None:
+            self._stored = StoredJobs(self.transport.state_dir)
+        return StoredRecords(self.transport.state_dir, self._stored)
 
     def _ask_coordinator(
         self,

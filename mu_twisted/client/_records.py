@@ -22,12 +22,13 @@ class StoredRecords:
     """The records of a state directory, which is held meanwhile. A context manager.
 
     :param state_dir: that of a coordinator that does not run.
+    :param stored: its jobs, of which earlier questions may have found something.
     :raises mu_twisted.base.MuError: it is in use, or the records cannot be read; so do the methods.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, stored: StoredJobs) -> None:
         self._state_dir = state_dir
-        self._stored = StoredJobs(state_dir)
+        self._stored = stored
         self._all: Records | None = None
         self._open = ExitStack()
         self._open.callback(StateDirectory(state_dir, briefly=True).close)

@@ -20,7 +20,7 @@ from mu_twisted.coordinator._opening import Opened
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._status import Request, stage_statuses
 from mu_twisted.coordinator.output import LINGER, JobTee, OutputStore, TeeCursor, TeePage
-from mu_twisted.coordinator.records import Journal, JournalError, record_row
+from mu_twisted.coordinator.records import Journal, JournalError, UnkeptChanges, record_row
 from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, Sink, TimesFile
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import JobSettings, Pipeline
@@ -38,12 +38,17 @@ class Active:
     run: JobRun
     opened: Opened
     used: Callable[[], Usage]
+    changes: UnkeptChanges
     over: JobStatus | None = None
     """How it has ended, as its record says; it stays so from then on."""
 
 
 class _JobRecorder:
-    """Keeps the records of one job, with the time of day."""
+    """Keeps the records of one job, with the time of day.
+
+    :param changes: is told of all records.
+    :param grown: is called when a checkpoint is due.
+    """
 
     def __init__(
         self,
@@ -54,7 +59,11 @@ class _JobRecorder:
         used: Callable[[], Usage],
         counters: JobCounters,
         attempt_ended: Callable[[int, int, str], JsonObject],
+        changes: UnkeptChanges,
+        grown: Callable[[], object],
     ) -> None:
+        self._changes = changes
+        self._grown = grown
         self._attempt_ended = attempt_ended
         self._counters = counters
         self._journal = journal
@@ -78,6 +87,9 @@ class _JobRecorder:
             except JournalError:
                 # An error may quote anything, and what was decided cannot be taken back.
                 self._journal.append(self._name, unicode_only(row))
+        self._changes.note(records)
+        if self._changes.is_due:
+            self._grown()
 
     def flush(self) -> None:
         self._journal.flush()
@@ -92,6 +104,7 @@ class ActiveJobs:
     :param registry: finds the runs for workers that greet.
     :param launch_queue: lets the jobs' launches go.
     :param directory: for the states of attempts.
+    :param grown: is called with the name of a job that is due for a checkpoint.
     :param ended: is called with a job that has ended: its status, its decisions, and what its tasks are called.
     """
 
@@ -106,6 +119,7 @@ class ActiveJobs:
         registry: WorkerRegistry,
         launch_queue: LaunchQueue,
         directory: Path,
+        grown: Callable[[str], object],
         ended: Callable[[JobStatus, Job, Labels], object],
     ) -> None:
         self._clock = clock
@@ -114,6 +128,7 @@ class ActiveJobs:
         self._registry = registry
         self._launch_queue = launch_queue
         self._directory = directory
+        self._grown = grown
         self._ended = ended
         self._active: dict[str, Active] = {}
         self._ended_tees: dict[str, tuple[JobTee, JobRun]] = {}
@@ -130,6 +145,10 @@ class ActiveJobs:
     def run(self, name: str) -> JobRun:
         """The run of an active job."""
         return self._active[name].run
+
+    def active(self, name: str) -> Active | None:
+        """What an active job consists of; None: it is not active."""
+        return self._active.get(name)
 
     def status(self, name: str) -> JobStatus:
         """Where an active job stands."""
@@ -168,6 +187,7 @@ class ActiveJobs:
         def used() -> Usage:
             return meter.usage(self._clock.seconds())
 
+        changes = UnkeptChanges(job.counts().tasks)
         # What a task of a job that is kept open prints last is its result: it is kept whole, however many there are.
         whole = 0 if pipeline.extends is not None else settings["tasks"]
         run = JobRun(
@@ -177,7 +197,9 @@ class ActiveJobs:
             settings,
             launching=queue,
             recorder=_JobRecorder(
-                self._journal, self._wall, name, lambda: self.status(name), used, counters, attempts.ended
+                *(self._journal, self._wall, name, lambda: self.status(name), used, counters, attempts.ended),
+                changes=changes,
+                grown=lambda: self._grown(name),
             ),
             attempts=attempts,
             outputs=OutputStore(self.output_file(name), self._clock, tasks=whole),
@@ -186,7 +208,7 @@ class ActiveJobs:
             tokens=opened.tokens,
             overspent=lambda: overspent(settings["max-cost"], opened.cost, used),
         )
-        self._active[name] = Active(request, submitted, run, opened, used)
+        self._active[name] = Active(request, submitted, run, opened, used, changes)
         if request.tee and usage is None:
             run.watch_output()
         self._registry.add(run)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.task import SchedulerStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,6 +32,7 @@ from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator.observation import Observation, reading_events, reading_log
 from mu_twisted.coordinator.output import TeeCursor, TeePage
 from mu_twisted.coordinator.records import (
+    UNSERVED_UNTIL,
     History,
     JobArchive,
     Journal,
@@ -71,7 +72,6 @@ T = TypeVar("T")
 
 CANCELLED = "cancelled by its user"
 SUSPECT_UNTIL = "`mu retry` runs its code once more, `mu cancel` ends it; submit it anew with its code mended"
-UNSERVED_UNTIL = "`mu retry` lets it go on, as a coordinator that is started does"
 HOLD_ALL_UNTIL = "`mu retry` lets it go on, as the coordinator's next start without that option does"
 LEAVE = 2.0
 """Seconds that the workers of a cancelled job have to go before its cancellation is reported all the same."""
@@ -128,6 +128,7 @@ class Jobs:
             registry=registry,
             launch_queue=self.launch_queue,
             directory=directory,
+            grown=self._checkpoint,
             ended=self._job_ended,
         )
         self._output = JobOutput(self._active_jobs, self._archive, opener.parse, names_held=held_because is not None)
@@ -138,6 +139,8 @@ class Jobs:
         )
         self._opening: set[str] = set()
         self._keeping: list[Steps[None]] = []
+        self._checkpoints: dict[str, Deferred[None]] = {}
+        """Those that are being written."""
         self._unread: dict[str, None] = {}
         """Jobs on record of which it is not known yet whether they are over."""
         self._restoring: dict[str, JobStatus] = {}
@@ -509,7 +512,29 @@ class Jobs:
         results = await self._slices.run(reading_results(self._active_jobs.output_file(name), done))
         return with_results(page, places, results)
 
+    def _checkpoint(self, name: str) -> None:
+        """Keep how a job that runs stands, unless that is being done."""
+        if name in self._checkpoints:
+            return
+        writing = self._checkpoints[name] = self._background.run(self._checkpointing(name))
+
+        def written(failure: Failure | None) -> None:
+            self._checkpoints.pop(name, None)
+            if failure is not None and not isinstance(failure.value, CancelledError | SchedulerStopped):
+                self._log.failure("how job {job} stands is not kept", failure, job=name)
+
+        writing.addBoth(written)
+
+    def _checkpointing(self, name: str) -> Steps[None]:
+        active = self._active_jobs.active(name)
+        if active is not None:
+            job, label = active.run.job, active.run.labels
+            yield from self._archive.keeping_running(active.request, active.submitted, job, label, active.changes)
+
     def _job_ended(self, status: JobStatus, job: Job, label: Labels) -> None:
+        writing = self._checkpoints.get(status.job)
+        if writing is not None:
+            writing.cancel()
         self._archive.put(status)
         keeping = self._archive.keeping(status, job, label)
         if keeping is None:

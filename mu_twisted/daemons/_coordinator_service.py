@@ -51,10 +51,9 @@ from mu_twisted.daemons._start import (
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import abandonable
 from mu_twisted.daemons.one_shot import OneShot, ResultPrinter, TeePrinter
-from mu_twisted.daemons.records import UNSERVED
 from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, PipelineOptions, guard, last_end
-from mu_twisted.statuses import JobStatus
+from mu_twisted.statuses import UNSERVED, JobStatus
 from mu_twisted.tls import Authority, KeyPair, server_contexts
 from mu_twisted.transport import (
     FrameFactory,

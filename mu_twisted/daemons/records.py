@@ -20,11 +20,9 @@ from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, load_pipeline
-from mu_twisted.statuses import ServiceError
+from mu_twisted.statuses import UNSERVED, ServiceError
 from mu_twisted.web import Api, Call
 
-UNSERVED = "the coordinator that ran it has ended"
-"""Why a job that is not over waits, where no coordinator runs that goes on with it."""
 MAX_TURNS = 10_000_000
 """Turns of the clock after which no answer comes any more."""
 

@@ -252,6 +252,11 @@ class Ledger:
             if number in self.gangs:
                 self.unsettled_by_gang_size[len(self.gangs.members(number))] += change
 
+    @property
+    def text_room(self) -> int:
+        """Characters of errors and remarks that can still be kept whole."""
+        return MAX_TEXTS - self._characters
+
     def note_changes(self, into: set[int] | None) -> None:
         """Add the numbers of tasks that move, or begin another attempt, to a set from now on.
 

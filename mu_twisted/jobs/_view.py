@@ -68,6 +68,18 @@ class JobView:
         return self._data.ledger.failures
 
     @property
+    def is_plain(self) -> bool:
+        """Whether no task has to do with another, no stage is named, and no task was or may be added."""
+        ledger = self._data.ledger
+        together = ledger.lineage or ledger.precedence or ledger.gangs or ledger.stages
+        return not (together or ledger.kept_open or ledger.extensions)
+
+    @property
+    def text_room(self) -> int:
+        """Characters of errors and remarks that are kept whole beside those that there are."""
+        return self._data.ledger.text_room
+
+    @property
     def remarks(self) -> Mapping[int, str]:
         """What tasks have left for the job's report."""
         return self._data.ledger.remarks
@@ -200,6 +212,13 @@ class JobView:
         """Where one task stands, and how many attempts it has had."""
         task = self._data.ledger.tasks[number]
         return task.state, task.attempts
+
+    def brief(self, number: int) -> tuple[str, int, str]:
+        """The state of one task, how many attempts it has had, and its error: all that there is to tell of it, where
+        the job :attr:`is_plain`.
+        """
+        task = self._data.ledger.tasks[number]
+        return task.state.value, task.attempts, task.error
 
     def message_peers(self, task: int) -> Sequence[int] | None:
         """The tasks that this one takes messages of by ``messages``, those that come next by their numbers first.

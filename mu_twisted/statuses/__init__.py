@@ -8,6 +8,7 @@ from mu_twisted.statuses._errors import NotYet, ServiceError, UnknownJob
 from mu_twisted.statuses._jobs import (
     INTERRUPTED,
     MAX_PAGE,
+    UNSERVED,
     JobState,
     JobStatus,
     SettledPage,
@@ -23,6 +24,7 @@ __all__ = [
     "FIRST",
     "INTERRUPTED",
     "MAX_PAGE",
+    "UNSERVED",
     "Cost",
     "Cursor",
     "JobState",

@@ -14,6 +14,8 @@ MAX_PAGE = 1000
 JobState = Literal["running", "held", "done", "failed", "cancelled", "interrupted"]
 INTERRUPTED = "interrupted"
 """The error of a job whose coordinator was ended by its user while it ran."""
+UNSERVED = "the coordinator that ran it has ended"
+"""Why a job that is not over waits, where no coordinator runs that goes on with it."""
 
 
 class TaskStatus(msgspec.Struct, frozen=True):

@@ -5,10 +5,21 @@ it imports little.
 """
 
 from mu_twisted.storage._journal_count import CountFile, boot_id, count_path, read_count
-from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, opened
+from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_NUMBER, LAST_RECORD, SCHEMA, come_to, opened
 from mu_twisted.storage._output_page import MAX_PAGE_BYTES, reading_page, reading_results
 from mu_twisted.storage._stored_jobs import StoredJobs
-from mu_twisted.storage._task_file import TaskList, is_held_so, reading_tasks, writing_tasks
+from mu_twisted.storage._task_file import (
+    LINE,
+    TaskFile,
+    TaskFileError,
+    TaskLine,
+    TaskList,
+    is_held_so,
+    reading_tasks,
+    task_line,
+    writing_lines,
+    writing_tasks,
+)
 from mu_twisted.storage._task_pages import (
     Labels,
     as_settled,
@@ -21,14 +32,21 @@ from mu_twisted.storage._task_pages import (
 
 __all__ = [
     "JOB_NAMES",
+    "LAST_NUMBER",
     "LAST_RECORD",
+    "LINE",
     "MAX_PAGE_BYTES",
+    "SCHEMA",
     "CountFile",
     "Labels",
     "StoredJobs",
+    "TaskFile",
+    "TaskFileError",
+    "TaskLine",
     "TaskList",
     "as_settled",
     "boot_id",
+    "come_to",
     "count_path",
     "is_held_so",
     "no_label",
@@ -40,6 +58,8 @@ __all__ = [
     "reading_tasks",
     "settled_last",
     "settled_page",
+    "task_line",
     "with_results",
+    "writing_lines",
     "writing_tasks",
 ]

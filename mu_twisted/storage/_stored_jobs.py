@@ -1,6 +1,7 @@
 """Jobs that do not run are told of here from their files alone: what is asked for is read, and nothing else.
 
-These are jobs that are over, and those that a coordinator has left as they stood, once all their records were read.
+These are jobs that are over, and those that a coordinator has left as they stood: stopped or killed, with a checkpoint
+of their tasks and the records behind it (``_task_file``), or once all their records were read.
 
 What is asked most is answered, in the values in which a coordinator would; for all else, and wherever something is not
 as it should be, there is no answer, and the records are to be read as a whole. Nothing is changed.
@@ -26,9 +27,10 @@ from mu_twisted.statuses import (
     TaskPage,
     parse_cursor,
 )
-from mu_twisted.storage._journal_count import is_as_closed
-from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, opened
+from mu_twisted.storage._journal_check import how_to_read, stamp_of
+from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, RECORDS_BEHIND, opened
 from mu_twisted.storage._output_page import reading_page, reading_results
+from mu_twisted.storage._task_changes import TaskChanges, UnfoldedRecord
 from mu_twisted.storage._task_file import TaskFile, TaskFileError
 from mu_twisted.storage._task_pages import as_settled, no_label, page_of, settled_last, settled_page, with_results
 
@@ -43,12 +45,17 @@ class _NotHere(Exception):
 class StoredJobs:
     """The jobs of a state directory to which no process writes.
 
-    :param state_dir: is held by the caller.
+    :param state_dir: is held by the caller in each call. What one has found serves the next, if no process has written
+        to it meanwhile.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self._journal = state_dir / "journal.db"
         self._directory = state_dir / "jobs"
+        self._stamp: tuple[object, ...] = ()
+        self._how: str | None = None
+        """How the journal is opened; None: it is not."""
+        self._changes: dict[tuple[str, int], TaskChanges] = {}
         self._answers: dict[tuple[str, ...], Callable[[str, _Parameters], object]] = {
             (): self._job,
             ("wait",): self._job,
@@ -63,19 +70,27 @@ class StoredJobs:
         :param path: its segments, without the version; ``query`` its parameters.
         """
         ask = self._answers.get(path[2:]) if len(path) > 1 else self._jobs
-        if path[:1] != ("jobs",) or ask is None or not is_as_closed(self._journal):
+        if path[:1] != ("jobs",) or ask is None:
+            return None
+        stamp = stamp_of(self._journal)
+        if stamp != self._stamp:
+            self._stamp, self._how = stamp, how_to_read(self._journal)
+            self._changes.clear()
+        if self._how is None:
             return None
         left = dict(query)
         try:
             found = ask(path[1] if len(path) > 1 else "", left)
             return None if left else msgspec.json.encode(found) + b"\n"
-        except (_NotHere, TaskFileError, ServiceError, sqlite3.Error, msgspec.MsgspecError, UnicodeError, ValueError):
+        except (_NotHere, TaskFileError, UnfoldedRecord, ServiceError):
+            return None
+        except (sqlite3.Error, msgspec.MsgspecError, UnicodeError, ValueError):
             return None
 
     def _jobs(self, _: str, query: _Parameters) -> object:
         if query:
             raise _NotHere
-        with closing(opened(self._journal, "immutable=1")) as database:
+        with closing(self._opened()) as database:
             names = [name for (name,) in database.execute(JOB_NAMES)]
             found = [self._standing(database, name)[0] for name in names]
         found.sort(key=lambda status: status.submitted)
@@ -132,8 +147,11 @@ class StoredJobs:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _opened(self) -> sqlite3.Connection:
+        return opened(self._journal, self._how or "")
+
     def _found(self, name: str) -> tuple[JobStatus, int]:
-        with closing(opened(self._journal, "immutable=1")) as database:
+        with closing(self._opened()) as database:
             return self._standing(database, name)
 
     def _standing(self, database: sqlite3.Connection, name: str) -> tuple[JobStatus, int]:
@@ -142,14 +160,24 @@ class StoredJobs:
             row = msgspec.json.decode(record, type=dict[str, Any])
             if "fact" in row:
                 return msgspec.convert(row["fact"], JobStatus), number
-            with TaskFile(self._directory / name / "tasks.jsonl", number) as file:
+            with self._task_file_of(name, number) as file:
                 if file.held is not None:
                     return file.held, number
         raise _NotHere
 
+    def _task_file_of(self, name: str, end: int) -> TaskFile:
+        def changes(after: int, room: int) -> TaskChanges:
+            if (name, after) not in self._changes:
+                with closing(self._opened()) as database:
+                    rows = (record for (record,) in database.execute(RECORDS_BEHIND, (name, after)))
+                    self._changes[name, after] = TaskChanges(rows, room)
+            return self._changes[name, after]
+
+        return TaskFile(self._directory / name / "tasks.jsonl", end, changes)
+
     def _task_file(self, name: str) -> TaskFile:
         _, end = self._found(name)  # before its name is part of a path
-        file = TaskFile(self._directory / name / "tasks.jsonl", end)
+        file = self._task_file_of(name, end)
         if not file.labelled:
             file.close()
             raise _NotHere

@@ -2,26 +2,31 @@
 
 It says no more than the records and the pipeline do, and how far the records had come: a job that was run again since
 has another. Tasks stand in lines of some hundred, and an index at the end says where each is: a page needs few of them.
+
+A job that runs has one now and then, a checkpoint: where its coordinator is killed, the records behind it say what has
+changed since (:class:`~mu_twisted.storage._task_changes.TaskChanges`).
 """
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import msgspec
 
 from mu_twisted.base.steps import Steps, uncollected
 from mu_twisted.statuses import JobStatus, TaskStatus
+from mu_twisted.storage._task_changes import TaskChanges
 
 _FORM = "mu.tasks.2"
-_LINE = 500
+LINE = 500
 """Tasks of a line: some are read in each turn."""
 _END = 21
 """Bytes of the last line, which says where the index is."""
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class TaskList:
     :param again: those that have a result, and were to run again for their messages.
     :param labelled: whether their labels could be asked for.
     :param held: how the job stands, where it is not over.
+    :param last: the number of the last record that tasks were read after; None: that which the rest is of, too.
+    :param room: characters that are left for errors and remarks of more records.
+    :param length: how many tasks there are, where they are not here.
     """
 
     tasks: Sequence[TaskStatus]
@@ -40,6 +48,26 @@ class TaskList:
     again: frozenset[int]
     labelled: bool
     held: JobStatus | None = None
+    last: int | None = None
+    room: int | None = None
+    length: int | None = None
+
+    @property
+    def count(self) -> int:
+        """How many tasks the job has."""
+        return len(self.tasks) if self.length is None else self.length
+
+
+class TaskLine(NamedTuple):
+    """Some tasks as they stand in the file.
+
+    :param first: the number of the first.
+    :param states: that they are in.
+    """
+
+    first: int
+    text: bytes
+    states: Sequence[str]
 
 
 class TaskFileError(Exception):
@@ -68,6 +96,8 @@ class _TaskIndex(msgspec.Struct):
     labelled: bool
     lines: Sequence[_LinePlace]
     held: JobStatus | None = None
+    last: int | None = None
+    room: int | None = None
 
 
 class TaskFile:
@@ -75,10 +105,12 @@ class TaskFile:
 
     :param path: of the file.
     :param end: the number of the job's last record.
+    :param changes: what the records behind a number have changed, with that room, or None for nothing that matters
+        here; None: the file is to be of all records.
     :raises TaskFileError: there is none of these records, or it is damaged; reading it may raise that as well.
     """
 
-    def __init__(self, path: Path, end: int) -> None:
+    def __init__(self, path: Path, end: int, changes: Callable[[int, int], TaskChanges | None] | None = None) -> None:
         self._decoder = msgspec.json.Decoder(list[TaskStatus])
         try:
             self._file: BinaryIO = path.open("rb")
@@ -86,16 +118,24 @@ class TaskFile:
             raise TaskFileError(str(error)) from None
         try:
             self._index = _index_of(self._file)
-            if self._index.form != _FORM or self._index.end != end:
+            index = self._index
+            if index.form != _FORM or index.end > end or (index.last or 0) > end:
                 raise TaskFileError("it is of other records")
+            self._changes: TaskChanges | None = None
+            if index.end < end:
+                if changes is None or index.held is None or index.room is None:
+                    raise TaskFileError("it is of other records")
+                self._changes = changes(index.end, index.room)
         except BaseException:
             self._file.close()
             raise
-        self.settled = self._index.settled
-        self.labelled = self._index.labelled
-        self.held = self._index.held
-        self.again = frozenset(self._index.again)
+        self.settled = index.settled
+        self.labelled = index.labelled
+        self.held = index.held
+        self.again = frozenset(index.again)
         self._read: dict[int, list[TaskStatus]] = {}
+        if self._changes is not None:
+            self._change(self._changes, index)
 
     def __enter__(self) -> Self:
         return self
@@ -129,11 +169,21 @@ class TaskFile:
 
         :raises TaskFileError: it is damaged.
         """
-        for line in self._index.lines[max(0, self._place(number)) :]:
-            if state is None or state in line.states:
+        moved = self._places_of_moved(state)
+        for place in range(max(0, self._place(number)), len(self._index.lines)):
+            line = self._index.lines[place]
+            if state is None or state in line.states or place in moved:
                 for task in self._tasks(self._bytes(line)):
                     if task.task >= number and state in (None, task.state):
                         yield task
+
+    def line(self, place: int) -> TaskLine:
+        """A line as it stands there.
+
+        :param place: from 0.
+        """
+        line = self._index.lines[place]
+        return TaskLine(line.first, self._bytes(line), line.states)
 
     def task(self, number: int) -> TaskStatus:
         """One task; lines that were read are kept.
@@ -159,6 +209,22 @@ class TaskFile:
         some = (text for text in map(self._bytes, self._index.lines) if wanted in text)
         return [task for text in some for task in self._tasks(text) if task.label == label]
 
+    def _change(self, changes: TaskChanges, index: _TaskIndex) -> None:
+        if index.again:
+            raise TaskFileError("its tasks depend on one another")
+        if index.held is not None:
+            done, failed = index.held.done + changes.done, index.held.failed + changes.failed
+            waiting = index.held.tasks - done - failed
+            self.held = msgspec.structs.replace(index.held, done=done, failed=failed, waiting=waiting)
+        self.settled = [*index.settled, *changes.settled]
+
+    def _places_of_moved(self, state: str | None) -> frozenset[int]:
+        """The places of lines with tasks that are in this state now and were not when the file was written."""
+        if self._changes is None or state is None:
+            return frozenset()
+        firsts = [line.first for line in self._index.lines]
+        return frozenset(bisect_right(firsts, number) - 1 for number in self._changes.moved_to(state))
+
     def _place(self, number: int) -> int:
         return bisect_right(self._index.lines, number, key=lambda line: line.first) - 1
 
@@ -171,9 +237,10 @@ class TaskFile:
 
     def _tasks(self, text: bytes) -> list[TaskStatus]:
         try:
-            return self._decoder.decode(text)
+            tasks = self._decoder.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise TaskFileError(str(error)) from None
+        return tasks if self._changes is None else [self._changes.applied(task) for task in tasks]
 
 
 def _index_of(file: BinaryIO) -> _TaskIndex:
@@ -211,25 +278,55 @@ def is_held_so(path: Path, end: int, status: JobStatus) -> bool:
         return False
 
 
+def task_line(tasks: Sequence[TaskStatus]) -> TaskLine:
+    """A line of these tasks, :data:`LINE` of them but in the last one.
+
+    :raises UnicodeEncodeError: an error of one is no Unicode.
+    """
+    return TaskLine(tasks[0].task, _encode(tasks) + b"\n", sorted({task.state for task in tasks}))
+
+
 def writing_tasks(path: Path, end: int, found: TaskList) -> Steps[None]:
-    """Write the file; where that fails, there is none."""
-    encode = msgspec.json.Encoder().encode
+    """Write the file; where that fails, there is none.
+
+    :param end: the number of the job's last record.
+    """
+    lines = (task_line(found.tasks[first : first + LINE]) for first in range(0, len(found.tasks), LINE))
+    yield from writing_lines(path, end, lines, lambda: found)
+
+
+def writing_lines(
+    path: Path, end: int, lines: Iterable[TaskLine], completed: Callable[[], TaskList | None]
+) -> Steps[bool]:
+    """Write the file of lines that are made one after the other; where they cannot be, it stays as it was.
+
+    :param end: the number of the record that all but the tasks is of.
+    :param completed: called behind the last line, for all but the tasks; None: there is to be no file.
+    :returns: whether it is there.
+    """
     partial = path.with_name(f"{path.name}.new")
-    lines: list[_LinePlace] = []
+    places: list[_LinePlace] = []
     at = 0
     try:
         with partial.open("wb") as file:
-            for first in range(0, len(found.tasks), _LINE):
-                some = found.tasks[first : first + _LINE]
-                text = encode(some) + b"\n"
-                file.write(text)
-                lines.append(_LinePlace(some[0].task, at, len(text), sorted({task.state for task in some})))
-                at += len(text)
+            for line in lines:
+                file.write(line.text)
+                places.append(_LinePlace(line.first, at, len(line.text), line.states))
+                at += len(line.text)
                 yield
-            settled, again = list(found.settled), sorted(found.again)
-            index = _TaskIndex(_FORM, end, len(found.tasks), settled, again, found.labelled, lines, found.held)
-            file.write(encode(index) + b"\n" + b"%020d\n" % at)
-        partial.replace(path)
-    except (OSError, UnicodeEncodeError):  # an error may quote anything
+            found = completed()
+            if found is not None:
+                settled, again = list(found.settled), sorted(found.again)
+                index = _TaskIndex(
+                    *(_FORM, end, found.count, settled, again, found.labelled, places, found.held),
+                    *(found.last, found.room),
+                )
+                file.write(_encode(index) + b"\n" + b"%020d\n" % at)
+        partial.unlink() if found is None else partial.replace(path)
+        return found is not None
+    except (OSError, UnicodeEncodeError, TaskFileError, GeneratorExit) as error:  # an error may quote anything
         with suppress(OSError):
             partial.unlink()
+        if isinstance(error, GeneratorExit):
+            raise
+        return False

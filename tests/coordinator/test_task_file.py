@@ -161,7 +161,7 @@ def test_one_that_has_ended_again_before_its_tasks_are_kept_is_told_of_at_once(
     assert found(world, job) == before
 
 
-def test_one_that_goes_on_before_its_tasks_are_kept_has_no_file_of_them(world: MemoryCoordinator) -> None:
+def test_one_that_goes_on_before_its_tasks_are_kept_has_a_file_that_says_so(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "3", "--retries", "0")
     file = world.directory / "jobs" / job / "tasks.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,9 @@ def test_one_that_goes_on_before_its_tasks_are_kept_has_no_file_of_them(world: M
     world.retry(job)
     world.clock.pump([PAUSE] * 5)
     assert world.jobs.job(job).state == "running"
-    assert not file.exists()
+    text = file.read_text()
+    assert '"state":"held"' in text
+    assert "cancelled" not in text.splitlines()[-2]
 
 
 def test_two_that_would_write_the_file_at_once_leave_a_whole_one(world: MemoryCoordinator) -> None:

@@ -183,9 +183,7 @@ def test_a_journal_that_was_changed_in_any_place_is_looked_through_and_refused(l
     assert StoredJobs(directory).answer(("jobs", left.many), {}) is not None
 
 
-@pytest.mark.parametrize("case", ["log", "gone", "uncounted", "other boot", "open", "another"])
-def test_a_journal_that_was_not_closed_as_it_is_is_read_as_a_whole(left: Left, tmp_path: Path, case: str) -> None:
-    directory = copied(left, tmp_path)
+def as_it_was_not_closed(directory: Path, case: str) -> None:
     count, journal = directory / "journal.count", directory / "journal.db"
     text = count.read_text()
     match case:
@@ -204,7 +202,50 @@ def test_a_journal_that_was_not_closed_as_it_is_is_read_as_a_whole(left: Left, t
             subprocess.run(["cp", "-p", journal, directory / "copy"], check=True)
             (directory / "copy").rename(journal)
             leave_old(journal, before)
+        case "short":
+            last = text.split("last ")[1][:20]
+            count.write_text(text.partition("\n")[0].replace(f"last {last}", f"last {int(last) + 1:020}") + "\n")
+        case "of another":
+            count.write_text("journal " + "0" * 32 + text.partition("\n")[0][40:] + "\n")
+
+
+@pytest.mark.parametrize("case", ["gone", "uncounted", "short", "of another"])
+def test_a_journal_that_may_not_be_whole_is_not_told_of(left: Left, tmp_path: Path, case: str) -> None:
+    directory = copied(left, tmp_path)
+    as_it_was_not_closed(directory, case)
     assert StoredJobs(directory).answer(("jobs", left.many), {}) is None
+
+
+@pytest.mark.parametrize("case", ["log", "other boot", "open", "another"])
+def test_a_journal_that_was_not_closed_as_it_is_is_looked_through(left: Left, tmp_path: Path, case: str) -> None:
+    directory = copied(left, tmp_path)
+    expected = StoredJobs(directory).answer(("jobs", left.many), {})
+    as_it_was_not_closed(directory, case)
+    assert expected is not None
+    assert StoredJobs(directory).answer(("jobs", left.many), {}) == expected
+    journal = directory / "journal.db"
+    overwrite(journal, (journal.stat().st_size // 8192) * 4096, b"\xff" * 4096)
+    assert StoredJobs(directory).answer(("jobs", left.many), {}) is None
+
+
+def test_what_one_question_has_found_serves_the_next_until_the_records_change(tmp_path: Path) -> None:
+    world = MapCoordinator(tmp_path)
+    job = world.map(combinations([INPUTS[:3]]), "--max-workers=3", "--", "convert {}")
+    world.clock.pump([0.1] * 5)
+    world.do_next(job, "0-0")
+    stored = StoredJobs(tmp_path)
+
+    def done() -> object:
+        answer = stored.answer(("jobs", job), {})
+        return None if answer is None else json.loads(answer)["done"]
+
+    assert done() == done() == 1
+    world.do_next(job, "0-1")
+    assert done() == 2
+    world.jobs.stop()
+    world.journal.close()
+    Coordinator(UnixTransport(tmp_path)).post("jobs", job, "cancel")
+    assert json.loads(stored.answer(("jobs", job), {}) or b"")["state"] == "cancelled"
 
 
 def test_a_file_of_tasks_that_is_damaged_is_not_told_of(left: Left, tmp_path: Path) -> None:

@@ -4,18 +4,22 @@ Knows rows and statuses; neither workers nor what any decision means for a job t
 """
 
 from mu_twisted.coordinator.records._archive import (
+    UNSERVED_UNTIL,
     JobArchive,
     task_status,
 )
 from mu_twisted.coordinator.records._history import History, Row, record_row, request_row
 from mu_twisted.coordinator.records._journal import Journal, JournalError
+from mu_twisted.coordinator.records._unkept_changes import UnkeptChanges
 
 __all__ = [
+    "UNSERVED_UNTIL",
     "History",
     "JobArchive",
     "Journal",
     "JournalError",
     "Row",
+    "UnkeptChanges",
     "record_row",
     "request_row",
     "task_status",

@@ -6,7 +6,7 @@ Knows records and statuses, neither pipelines nor workers.
 import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from mu_twisted.base.steps import STEP, Steps
 from mu_twisted.coordinator._status import Request, stage_statuses
 from mu_twisted.coordinator.records._history import History, folding, last_status, record_row
 from mu_twisted.coordinator.records._journal import Journal, JournalError
+from mu_twisted.coordinator.records._unkept_changes import UnkeptChanges
 from mu_twisted.jobs import Finished, Job, Record, TaskState, TaskView
 from mu_twisted.statuses import (
+    UNSERVED,
     JobStatus,
     ServiceError,
     SettledPage,
@@ -28,7 +30,11 @@ from mu_twisted.statuses import (
     UnknownJob,
 )
 from mu_twisted.storage import (
+    LINE,
     Labels,
+    TaskFile,
+    TaskFileError,
+    TaskLine,
     TaskList,
     as_settled,
     is_held_so,
@@ -37,6 +43,8 @@ from mu_twisted.storage import (
     reading_tasks,
     settled_last,
     settled_page,
+    task_line,
+    writing_lines,
     writing_tasks,
 )
 
@@ -49,6 +57,8 @@ _GOING = ".removed"
 """Ends the name of a directory whose job is being removed."""
 HELD_UNTIL = "`mu retry` tries again, as the coordinator's next start does"
 """What lets a job go on that is held because something is missing."""
+UNSERVED_UNTIL = "`mu retry` lets it go on, as a coordinator that is started does"
+"""The same, where no coordinator runs."""
 
 
 _Kept = tuple[TaskList, Labels]
@@ -228,6 +238,44 @@ class JobArchive:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             yield from self._writing(status.job, end, found)
 
+    def keeping_running(
+        self, request: Request, submitted: float, job: Job, label: Labels, changes: UnkeptChanges
+    ) -> Steps[None]:
+        """Keep the tasks of a job that runs, and how it stands: a checkpoint for questions after a kill.
+
+        The job may go on meanwhile. Then tasks stand in it as they were after some of the records behind its number:
+        to apply all of these to them leads to the same.
+
+        :param label: what a task is known by.
+        :param changes: since this was done last.
+        """
+        name, path = job.name, self._task_file(job.name)
+        while name in self._written:  # from when it ended before: that is done in turn with this
+            yield
+        end = self._journal.end(name)
+        held = _held(request, submitted, job, UNSERVED, UNSERVED_UNTIL)
+        before, changed = changes.take()
+        is_kept = job.is_plain and request.source is None and held.tasks <= MAX_KEPT
+        if not is_kept or job.over or self._journal.waiting:
+            return
+        of_end = TaskList((), list(job.settled), frozenset(), True, held, room=job.text_room, length=held.tasks)
+        with suppress(OSError):  # then the file cannot be written, either
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+        def completed() -> TaskList | None:
+            last = self._journal.end(name)  # nothing stands in the file that is not on record
+            return None if job.over or self._journal.waiting else replace(of_end, last=last)
+
+        self._written.add(name)
+        try:
+            with _lines_of(path, before, end) as old:
+                lines = _running_lines(job, label, old, changed)
+                is_written = yield from writing_lines(path, end, lines, completed)
+        finally:
+            self._written.discard(name)
+        if is_written:
+            changes.kept(end)
+
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
         """The tasks of a job, and what they are known by."""
         while name in self._reading and name not in self._kept:  # another request has begun: it is in turn with this
@@ -316,21 +364,7 @@ class JobArchive:
 
         :param why: one line, and ``until`` what lets it go on.
         """
-        counts = job.counts()
-        self.put(
-            JobStatus(
-                history.name,
-                history.request.pipeline,
-                "held",
-                history.submitted,
-                counts.tasks,
-                waiting=counts.waiting + counts.active,
-                done=counts.done,
-                failed=counts.failed,
-                error=f"{why} (it is held as it stands: {until})",
-                stages=_at_rest(stage_statuses(job)),
-            )
-        )
+        self.put(_held(history.request, history.submitted, job, why, until))
 
     def cancelling(self, name: str, reason: str) -> Steps[JobStatus]:
         """End a job that is held; any other stays as it is."""
@@ -419,6 +453,60 @@ class JobArchive:
             yield from filter(Path.is_dir, self._directory.iterdir())
         except OSError:
             return
+
+
+def _held(request: Request, submitted: float, job: Job, why: str, until: str) -> JobStatus:
+    """How a job stands that does not go on."""
+    counts = job.counts()
+    return JobStatus(
+        job.name,
+        request.pipeline,
+        "held",
+        submitted,
+        counts.tasks,
+        waiting=counts.waiting + counts.active,
+        done=counts.done,
+        failed=counts.failed,
+        error=f"{why} (it is held as it stands: {until})",
+        stages=_at_rest(stage_statuses(job)),
+    )
+
+
+def _lines_of(path: Path, before: int | None, end: int) -> AbstractContextManager[TaskFile | None]:
+    """The file of tasks that was written last.
+
+    :param before: the number of the record that it is of; None: it is not known.
+    :param end: that of the last record now.
+    """
+
+    def changes(after: int, _room: int) -> None:
+        if after != before:
+            raise TaskFileError("it is another")
+
+    if before is not None:
+        with suppress(TaskFileError):
+            return TaskFile(path, end, changes)
+    return nullcontext()
+
+
+def _running_lines(job: Job, label: Labels, old: TaskFile | None, changed: frozenset[int]) -> Iterator[TaskLine]:
+    """The tasks of a job that runs, as if it did not.
+
+    :param old: where those stand that have not changed since; None: nowhere.
+    :param changed: the numbers of the others.
+    """
+    numbers = job.numbers()
+    for place, first in enumerate(range(0, len(numbers), LINE)):
+        some = numbers[first : first + LINE]
+        if old is not None and changed.isdisjoint(some):
+            yield old.line(place)
+            continue
+        tasks = []
+        for number in some:
+            state, attempts, error = job.brief(number)
+            state = state if state in ("done", "failed") else "waiting"
+            tasks.append(TaskStatus(number, state, attempts, error or None, label(number)))
+        yield task_line(tasks)
 
 
 def _task_list(job: Job, label: Labels | None) -> Steps[TaskList]:

@@ -24,10 +24,20 @@ from twisted.logger import Logger
 from mu_twisted.base import MuError
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.base.steps import Steps, uncollected
-from mu_twisted.storage import JOB_NAMES, LAST_RECORD, CountFile, boot_id, count_path, opened, read_count
+from mu_twisted.storage import (
+    JOB_NAMES,
+    LAST_NUMBER,
+    LAST_RECORD,
+    SCHEMA,
+    CountFile,
+    boot_id,
+    come_to,
+    count_path,
+    opened,
+    read_count,
+)
 from mu_twisted.transport import ReactorTime
 
-_SCHEMA = 1
 _MAKE = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -37,8 +47,6 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_of_a_job ON events (job, number);
 CREATE TABLE IF NOT EXISTS journal (identity TEXT NOT NULL);
 """
-_LAST = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
-"""The number of the last record that there ever was: those of jobs that were removed count."""
 _CHECKPOINT = 1000
 """Pages of 4 KiB in the write-ahead log after which SQLite moves them into the database."""
 SETTLE = 1.0
@@ -208,7 +216,7 @@ class Journal:
     def last_number(self) -> int:
         """The number of the last record that there ever was, of any job; all are on disk then, if they can be."""
         self.flush()
-        ((last,),) = self._read(_LAST)
+        ((last,),) = self._read(LAST_NUMBER)
         return int(last)
 
     def end(self, job: str) -> int:
@@ -292,12 +300,12 @@ class Journal:
             self._match_log(log)
         with closing(opened(path, "mode=ro" if has_log else "immutable=1")) as database:
             (schema,) = database.execute("PRAGMA user_version").fetchone()
-            if schema > _SCHEMA:
+            if schema > SCHEMA:
                 raise JournalError(f"the journal {path} was made by a newer mu: use that, or another --state-dir")
             ((verdict,), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"it is damaged: {' '.join(str(verdict).split())}")
-            last, identity = _come_to(database)
+            last, identity = come_to(database)
         count = read_count(self._count_path)
         if count is None:
             return
@@ -325,7 +333,7 @@ class Journal:
             return
         try:
             with closing(opened(self._path, "immutable=1")) as database:  # as if there was no log
-                _, identity = _come_to(database)
+                _, identity = come_to(database)
         except sqlite3.Error:
             return  # logged in what follows
         if identity is not None and identity != count.identity:
@@ -362,8 +370,8 @@ class Journal:
         database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
         database.executescript(_MAKE)
         self._let_shrink()
-        database.execute(f"PRAGMA user_version = {_SCHEMA}")
-        last, identity = _come_to(database)
+        database.execute(f"PRAGMA user_version = {SCHEMA}")
+        last, identity = come_to(database)
         if identity is None:
             identity = secrets.token_hex(16)
             database.execute("INSERT INTO journal (identity) VALUES (?)", (identity,))
@@ -423,7 +431,7 @@ class Journal:
             if rows:
                 self._database.executemany("INSERT INTO events (job, record) VALUES (?, ?)", rows)
             else:  # something, to see whether it can be written
-                self._database.execute(f"PRAGMA user_version = {_SCHEMA}")
+                self._database.execute(f"PRAGMA user_version = {SCHEMA}")
 
         if not self._change(insert):
             return False
@@ -453,7 +461,7 @@ class Journal:
                 self._failed(self.fault)
             return False
         with suppress(sqlite3.Error):  # a count that stays behind is safe; the commit is done
-            self._count.committed(self._database.execute(_LAST).fetchone()[0])
+            self._count.committed(self._database.execute(LAST_NUMBER).fetchone()[0])
         self.fault = None
         if self._retry is not None:
             self._retry.cancel()
@@ -483,11 +491,3 @@ def _selecting(containing: Sequence[str]) -> str:
     if not containing:
         return query
     return f"{query} AND ({' OR '.join(['instr(record, ?)'] * len(containing))})"
-
-
-def _come_to(database: sqlite3.Connection) -> tuple[int, str | None]:
-    """The number of the last record, and the journal's identity; 0 and None where there is none."""
-    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    last = database.execute(_LAST).fetchone()[0] if "sqlite_sequence" in tables else 0
-    found = database.execute("SELECT identity FROM journal").fetchone() if "journal" in tables else None
-    return last, found[0] if found is not None else None
