@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import MemoryCoordinator, fill_the_disk, make_room
+from memory_jobs import MemoryCoordinator, draw_names, fill_the_disk, make_room
 from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import Request, _service
+from mu_twisted.coordinator import Request
 from mu_twisted.pipelines import Pipeline, PipelineError
 from mu_twisted.statuses import JobStatus, UnknownJob
 
@@ -190,9 +190,8 @@ def no_faults() -> Iterator[None]:
 
 
 def happens(directory: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """A history; the same for the same seed, as names of jobs, which decide the order of some things, are diced too."""
-    names = random.Random(seed)
-    monkeypatch.setattr(_service, "job_name", lambda pipeline: f"{pipeline}-{names.getrandbits(32):08x}")
+    """A history; the same for the same seed."""
+    draw_names(monkeypatch, seed)
     with no_faults():
         history = RandomHistory(directory, random.Random(seed))
         for _ in range(STEPS):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import PIPELINE, MemoryCoordinator
+from memory_jobs import PIPELINE, MemoryCoordinator, draw_names
 from worker_double import WorkerDouble
 
 from mu_twisted.base import MuError
@@ -318,7 +318,10 @@ class RandomJob:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_in_any_history_of_things_what_is_seen_is_what_is(tmp_path: Path, seed: int) -> None:
+def test_in_any_history_of_things_what_is_seen_is_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    draw_names(monkeypatch, seed)
     world = MemoryCoordinator(tmp_path)
     if seed % 2:
         world.pipeline = OPEN

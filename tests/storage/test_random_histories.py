@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from map_jobs import MapCoordinator
+from memory_jobs import draw_names
 from worker_double import ours
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import _service
 from mu_twisted.daemons.records import opened
 from mu_twisted.pipelines import combinations
 from mu_twisted.storage import StoredJobs
@@ -120,8 +120,7 @@ def whole(directory: Path, queries: list[Question]) -> list[Any]:
 def test_the_files_say_what_the_records_say_after_any_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    names = random.Random(seed)  # they decide the order of some things
-    monkeypatch.setattr(_service, "job_name", lambda pipeline: f"{pipeline}-{names.getrandbits(32):08x}")
+    draw_names(monkeypatch, seed)
     history = History(tmp_path, seed)
     told = 0
     for _ in range(4):

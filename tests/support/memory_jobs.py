@@ -1,18 +1,20 @@
 """All jobs of a coordinator, with workers in memory, a real journal and a clock that stands still."""
 
+import random
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import Jobs, Journal, Opened, Request, Suspects, WorkerRegistry
+from mu_twisted.coordinator import Jobs, Journal, Opened, Request, Suspects, WorkerRegistry, _service
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import JobPolicy, LaunchOutcome
 from mu_twisted.pipelines import Pipeline, PipelineError, job_policy
@@ -179,6 +181,12 @@ class MemoryCoordinator:
 
     def finish(self, job: str, launch_id: str) -> None:
         self.worker(job, launch_id).says(b"OK:ECHO(hi)")
+
+
+def draw_names(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Have jobs named by a seed: names decide the order of some things, and how long pauses are."""
+    names = random.Random(seed)
+    monkeypatch.setattr(_service, "job_name", lambda pipeline: f"{pipeline}-{names.getrandbits(32):08x}")
 
 
 class Full:
