@@ -32,7 +32,7 @@ def coordinate(tmp_path: Path) -> Coordinate:
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     state_dir = tmp_path_factory.mktemp("state")
-    running: RunningStack = start(state_dir / "local")
+    running: RunningStack = start(state_dir / "local", limit=LIMIT)
     try:
         stack = running.stack
         control = AwsControl(

@@ -148,7 +148,7 @@ class Stage:
         self.state_dir = directory / "state"
         self.home = directory
         self.tools = directory / "tools"
-        self._own = start(directory / "stack", options=STACK) if stack and beside is None else None
+        self._own = start(directory / "stack", options=STACK, limit=TIMEOUT) if stack and beside is None else None
         self._running: RunningStack | None = beside._running if beside is not None else self._own
         self.state_dir.mkdir(exist_ok=True)
         if self._running is not None:
