@@ -1,10 +1,10 @@
 """Tasks that pipes join run at the same time or not at all."""
 
-import sys
 from random import Random
 from typing import Any
 
 import pytest
+from counted_calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_driver import Play, assigns
@@ -391,14 +391,9 @@ def test_a_job_needs_the_workers_of_its_largest_gang_that_is_not_settled(seed: i
 def test_how_many_workers_a_job_needs_is_known_without_a_look_at_its_gangs() -> None:
     def calls(gangs: int) -> int:
         played = play(2 * gangs, [(task, task + 1, "x") for task in range(0, 2 * gangs, 2)], workers=2)
-        called: list[object] = []
-        sys.setprofile(lambda frame, event, _: called.append(frame) if event == "call" else None)
-        try:
-            least = played.job.least_workers
-        finally:
-            sys.setprofile(None)
+        least, called = calls_of(lambda: played.job.least_workers)
         assert least == 2
-        return len(called)
+        return called
 
     assert calls(3) == calls(300)
 

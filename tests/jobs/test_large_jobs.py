@@ -1,14 +1,13 @@
 """What a job of very many tasks costs: calls and objects are counted, not seconds."""
 
 import gc
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from counted_calls import calls_of
 
 from mu_twisted.jobs import (
     Action,
@@ -25,31 +24,12 @@ from mu_twisted.jobs import (
 )
 from mu_twisted.jobs._scaling import PORTION
 
-T = TypeVar("T")
-
 TASKS = 5000
 LINKED = {task: (task - 1,) for task in range(1, TASKS)}
 
 
 def job(consumes: dict[int, tuple[int, ...]] | None = None) -> Job:
     return Job("job-0", range(TASKS), JobPolicy(max_workers=1), consumes=consumes)
-
-
-def calls_of(doing: Callable[[], T]) -> tuple[T, int]:
-    """What it returns, and the functions of Python that were called for it."""
-    count = 0
-
-    def note(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        result = doing()
-    finally:
-        sys.setprofile(before)
-    return result, count
 
 
 @contextmanager
