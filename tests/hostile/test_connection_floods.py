@@ -68,7 +68,8 @@ def test_thousands_of_half_open_handshakes_keep_no_worker_out(target: Any, tried
         before = daemon.forget_peak()
         for _, said in zip(range(HALF_OPEN), cycle([b"", hello[:100], hello]), strict=False):
             stranger = held.enter_context(socket.create_connection(("127.0.0.1", daemon.port), TIMEOUT))
-            stranger.sendall(said)
+            with contextlib.suppress(OSError):  # it stood still for so long that it had to give way by now
+                stranger.sendall(said)
         slowest = all_come_through(daemon)
         grown = daemon.memory() - before
     assert "its TLS handshake stood still for 1 s while" in daemon.log

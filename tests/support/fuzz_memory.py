@@ -5,8 +5,8 @@ WorkerRegistry, sessions, a job's run and its machines are the real ones; connec
 
 import ctypes
 import gc
-import os
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -217,10 +217,13 @@ def hostile(seed: int) -> Iterator[bytes]:
 
 
 def resident() -> int:
-    """Bytes of the process in memory."""
+    """Bytes of memory that the process holds, without files that are mapped, whose pages come and go."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what is free would hide what comes to stay
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    return sum(
+        int(kilobytes) << 10 for kilobytes in re.findall(r"^(?:RssAnon|VmSwap):\s*(\d+) kB", status, re.MULTILINE)
+    )
 
 
 def grown(first: str, messages: Iterator[bytes], count: int, settled: int = SETTLED) -> int:

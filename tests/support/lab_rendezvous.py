@@ -14,12 +14,14 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from mu_twisted.rendezvous import PunchLimits, PunchService, Relay, RelayLimits, Spill
+from mu_twisted.rendezvous import PunchLimits, PunchService, Relay, RelayLimits, Spill, _punching
 from mu_twisted.tls import Authority, RoleIdentity, server_contexts
 
 PORT, PROBE_PORT = 13337, 13338
 HOURS = 1e5
-"""Seconds for which the lab's job is kept though no coordinator mentions it."""
+"""Seconds for which the lab's job is kept though no coordinator mentions it, and the ends of punches are waited for."""
+PROBE = 60.0
+"""Seconds for a probe: all come, on a busy machine late."""
 loop: Any = reactor
 
 
@@ -42,11 +44,12 @@ def say(what: Any) -> None:
 
 def main(directory: str, pause: str = str(PunchLimits.pause)) -> None:
     """Serve until the input ends."""
+    _punching.RESULT_TIMEOUT = HOURS
     authority = Authority.load(Path(directory) / "ca_cert.pem", Path(directory) / "ca_key.pem")
     own = authority.issue(RoleIdentity("rendezvous"), lifetime=None)
     endpoint: Any = TCP4ServerEndpoint
     standard_io: Any = stdio.StandardIO
-    punching = PunchService(loop, PunchLimits(pause=float(pause)))
+    punching = PunchService(loop, PunchLimits(pause=float(pause), probe_timeout=PROBE))
     punching.listen(endpoint(loop, PROBE_PORT))
     relay = Relay(loop, RelayLimits(retention=HOURS), Spill(Path(directory) / "spill"), punching=punching)
     relay.listen(endpoint(loop, PORT), server_contexts(own, authority.certificate))

@@ -1,7 +1,8 @@
 """A program for the lab's hosts: a worker's punching, driven by one JSON object a line on its standard input.
 
 ``{"open": {...}}`` connects to the rendezvous as one attempt of a task, ``{"want": TASK}`` wants a link,
-``{"close": true}`` ends that attempt. Links are tried: each end sends a message and hears the other's.
+``{"close": true}`` ends that attempt. Links are tried: each end sends a message and hears the other's. Its argument, if
+there is one, are seconds that take the place of the worker's own time limits.
 """
 
 import json
@@ -26,7 +27,7 @@ from worker_lambda.connection import (
     link_contexts,
     resolve,
 )
-from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
+from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher, _handshake, _probe, _puncher
 from worker_lambda.punching._puncher import PAUSE
 
 MESSAGE = 100_000
@@ -43,12 +44,14 @@ class Attempt:
     """One attempt of a task, from its connection to the rendezvous on.
 
     :param order: ``job``, ``task``, ``attempt``, ``address`` (host and port), ``tls`` (base64 bodies), and ``late``:
-        seconds for which orders to punch are kept, as if they came so much later. ``pause``: see :class:`Puncher`.
+        seconds for which orders to punch are kept, as if they came so much later. ``longer``: seconds by which
+        punches may last longer than ordered. ``pause``: see :class:`Puncher`.
     """
 
     def __init__(self, selector: selectors.BaseSelector, order: dict[str, Any]) -> None:
         self._selector = selector
         self._late = float(order.get("late", 0.0))
+        self._longer = float(order.get("longer", 0.0))
         self._pause = float(order.get("pause", PAUSE))
         self._kept: list[tuple[float, bytes]] = []
         self.puncher: Puncher | None = None
@@ -82,8 +85,7 @@ class Attempt:
             sys.exit(1)
         now = time.monotonic()
         while self.puncher is not None and self._kept and self._kept[0][0] <= now:
-            self._begun = now
-            self.puncher.receive(self._kept.pop(0)[1])
+            self._begin(self._kept.pop(0)[1])
         if self._kept:
             waits.append(self._kept[0][0] - now)
         if self.puncher is not None:
@@ -132,8 +134,15 @@ class Attempt:
         if message.startswith(b"PUNCH_GO:") and self._late:
             self._kept.append((time.monotonic() + self._late, message))
         elif message.startswith(PREFIX):
-            self._begun = time.monotonic()
-            puncher.receive(message)
+            self._begin(message)
+
+    def _begin(self, message: bytes) -> None:
+        assert self.puncher is not None
+        self._begun = time.monotonic()
+        before = set(self.puncher._punches)
+        self.puncher.receive(message)
+        for nonce in self.puncher._punches.keys() - before:
+            self.puncher._punches[nonce]._deadline += self._longer
 
     def _connected(self, link: Link) -> None:
         self._links.append(Trial(self._selector, link, self._identity, time.monotonic() - self._begun))
@@ -185,8 +194,11 @@ class Trial:
                 )
 
 
-def main() -> None:
+def main(limit: str = "") -> None:
     """Carry out orders until there are no more."""
+    if limit:
+        _handshake.TLS_TIMEOUT = _handshake.GREETING_TIMEOUT = _probe.PROBE_TIMEOUT = float(limit)
+        _puncher.ANSWER_TIMEOUT = _puncher.EARLY_TIMEOUT = float(limit)
     selector = selectors.DefaultSelector()
     attempt: Attempt | None = None
     pending = b""
@@ -223,4 +235,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -102,7 +102,7 @@ class Trials:
             self._lab.set_rtt(cell.rtt, seed=self._random.random())
             later = cell.late * number / max(1, tries - 1) * (-1) ** number if late is None else late
             held = max(0.0, -later), max(0.0, later)
-            with self._punches.opened(held):
+            with self._punches.opened(held, in_vain=cell.outcome is not None):
                 self._lab.set_rtt(cell.rtt, **{"seed": self._random.random(), **cell.order})
                 tried.append(self._punches.want())
                 dials += self._lab.between(self._lab.set_rtt(cell.rtt), "dials")

@@ -66,11 +66,13 @@ class PunchLab:
 
     :param directory: for the CA's files.
     :param pause: seconds from one punch of a pair to the next; None: as many as outside of the lab.
+    :param limit: seconds for what must come about, however busy the machine is; None: as outside of the lab.
     """
 
-    def __init__(self, lab: Lab, directory: Path, *, pause: float | None = None) -> None:
+    def __init__(self, lab: Lab, directory: Path, *, pause: float | None = None, limit: float | None = None) -> None:
         self.lab = lab
         self._paused = {} if pause is None else {"pause": pause}
+        self._limit = limit
         self._authority = Authority.open(directory)
         self._attempts = count()
         self.reports: list[PunchReport] = []
@@ -78,7 +80,8 @@ class PunchLab:
         self.rendezvous = self._start(
             lab.rendezvous, "lab_rendezvous.py", str(directory), *map(str, self._paused.values())
         )
-        self.workers = [self._start(host, "lab_worker.py") for host in lab.hosts]
+        words = [] if limit is None else [str(limit)]
+        self.workers = [self._start(host, "lab_worker.py", *words) for host in lab.hosts]
         assert self.rendezvous.hear() == "ready"
 
     def punch(self, *, late: tuple[float, float] = (0.0, 0.0)) -> Punched:
@@ -109,11 +112,14 @@ class PunchLab:
             tuple(each["by"] for each in both),
         )
 
-    def opened(self, late: tuple[float, float] = (0.0, 0.0)) -> "_Opened":
-        """Connect both workers to the rendezvous, as a context."""
-        return _Opened(self, late)
+    def opened(self, late: tuple[float, float] = (0.0, 0.0), *, in_vain: bool = False) -> "_Opened":
+        """Connect both workers to the rendezvous, as a context.
 
-    def open(self, late: tuple[float, float]) -> None:
+        :param in_vain: whether their punches come to nothing, so that they end in their time.
+        """
+        return _Opened(self, late, in_vain)
+
+    def open(self, late: tuple[float, float], in_vain: bool) -> None:
         """Connect both workers to the rendezvous, as a new attempt each."""
         attempt = next(self._attempts)
         for task, worker in enumerate(self.workers):
@@ -127,6 +133,7 @@ class PunchLab:
                     "address": [RENDEZVOUS, PORT],
                     "tls": {name: _body(pem) for name, pem in bodies.items()},
                     "late": late[task],
+                    "longer": 0.0 if in_vain else self._limit or 0.0,
                     **self._paused,
                 }
             )
@@ -156,12 +163,13 @@ class PunchLab:
 
 
 class _Opened:
-    def __init__(self, lab: PunchLab, late: tuple[float, float]) -> None:
+    def __init__(self, lab: PunchLab, late: tuple[float, float], in_vain: bool) -> None:
         self._lab = lab
         self._late = late
+        self._in_vain = in_vain
 
     def __enter__(self) -> None:
-        self._lab.open(self._late)
+        self._lab.open(self._late, self._in_vain)
 
     def __exit__(self, *_: object) -> None:
         self._lab.leave()
