@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -52,12 +53,19 @@ def running(stage: Stage, job: str, count: int) -> None:
 def test_a_coordinator_that_is_killed_goes_on_with_its_job_and_runs_again_what_ran(own: Callable[..., Stage]) -> None:
     stage = own()
     stage.coordinator.start()
-    job = submit(stage, "--max-workers", "2", "--retries", "0", "--", "test {n} -lt 2 || sleep 5", tasks=4)
-    until(lambda: set(read(stage.state_dir, job).results) == {0, 1}, "the first tasks are done", LIMIT)
-    running(stage, job, 2)
-    stage.coordinator.kill()
-    stage.coordinator.start()
-    assert over(stage, job)["state"] == "done"
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as answers, socket.socket() as held:
+        # Tasks 2 and 3 take as long as this answers nothing; afterwards the port is held, so that they are refused.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(answers.getsockname())
+        wait = f"bash -c 'read -r < /dev/tcp/127.0.0.1/{held.getsockname()[1]}'"
+        words = ("--max-workers", "2", "--retries", "0", "--", f"test {{n}} -lt 2 || {wait} || true")
+        job = submit(stage, *words, tasks=4)
+        until(lambda: set(read(stage.state_dir, job).results) == {0, 1}, "the first tasks are done", LIMIT)
+        running(stage, job, 2)
+        stage.coordinator.kill()
+        stage.coordinator.start()
+        answers.close()
+        assert over(stage, job)["state"] == "done"
     story = read(stage.state_dir, job)
     assert set(story.results.values()) == {1}
     assert not story.after_result
