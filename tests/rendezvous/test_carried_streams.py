@@ -9,6 +9,7 @@ import pytest
 from core_relay import CoreRelay
 from memory_links import frames_of
 from memory_relay import Link, MemoryRelay
+from warm_processes import LIMIT
 
 from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.wire import EndNotice
@@ -75,7 +76,7 @@ def all_numbers(link: Link, count: int, size: int = 1000) -> list[int]:
 def _enough(take: Callable[[], list[int]], count: int) -> list[int]:
     """So many, or more; after a closed window the kernel takes its time."""
     got: list[int] = []
-    end = time.monotonic() + 60
+    end = time.monotonic() + LIMIT
     while len(got) < count and time.monotonic() < end:
         got += take()
     return got

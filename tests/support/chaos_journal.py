@@ -81,6 +81,6 @@ def read(state_dir: Path, job: str) -> Story:
 
 def rows(state_dir: Path, job: str) -> list[dict[str, Any]]:
     """The rows of a job."""
-    with closing(sqlite3.connect(f"file:{state_dir / 'journal.db'}?mode=ro", uri=True, timeout=10)) as database:
+    with closing(sqlite3.connect(f"file:{state_dir / 'journal.db'}?mode=ro", uri=True, timeout=180)) as database:
         found = database.execute("SELECT record FROM events WHERE job = ? ORDER BY number", (job,)).fetchall()
     return [json.loads(text) for (text,) in found]

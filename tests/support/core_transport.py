@@ -35,6 +35,8 @@ ADDRESS = "127.0.0.9"
 """Where no program on this machine dials by mistake: one that asks again at a port that it has lost."""
 BUFFER = 32 << 10
 """Of each socket: back-pressure begins early."""
+DELAYED = 120
+"""Looks at what does not move, half a millisecond apart: so long the kernel may take to say that bytes have come."""
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -96,6 +98,7 @@ class SocketEnd(End):
 
     def _receive(self, limit: int) -> bool:
         data = self.handle.recv(limit)
+        self.handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # else the other end waits for that
         if data:
             self.protocol.dataReceived(data)
         else:
@@ -175,7 +178,7 @@ class Loopback:
     def settle(self, limit: int) -> None:
         """Carry everything until nothing moves, and has not moved for a while."""
         quiet = 0
-        while quiet < 3:
+        while quiet < (DELAYED if any(end.out for end in self.ends if not end.lost) else 3):
             if self.carry(limit):
                 quiet = 0
             else:
