@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from mu_twisted.storage._journal_count import count_path, is_as_closed, read_count
+from mu_twisted.storage._journal_count import boot_id, count_path, is_as_closed, read_count
 from mu_twisted.storage._journal_rows import SCHEMA, come_to, opened
 
 
@@ -24,7 +24,9 @@ def stamp_of(journal: Path) -> tuple[object, ...]:
 def how_to_read(journal: Path) -> str | None:
     """Parameters of SQLite's URI with which a journal is opened to be read.
 
-    One that is not as it was closed, as where its coordinator was killed, is looked through for damage before.
+    One that was changed after it was closed, or was not closed before the machine went down, is looked through for
+    damage before. Where a process was killed that had looked through it, nothing but SQLite has written to it since,
+    and what of it is not as it should be shows where it is read.
 
     :returns: None: something about it is not as it should be.
     """
@@ -43,8 +45,10 @@ def how_to_read(journal: Path) -> str | None:
         how = "mode=ro" if has_log else unchanging
         with closing(opened(journal, how)) as database:
             (schema,) = database.execute("PRAGMA user_version").fetchone()
-            ((verdict,), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
-            is_whole = schema == SCHEMA and verdict == "ok" and come_to(database)[0] >= count.last
+            is_whole = schema == SCHEMA and come_to(database)[0] >= count.last
+            if count.closed is not None or not count.boot or count.boot != boot_id():
+                ((verdict,), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
+                is_whole = is_whole and verdict == "ok"
     except (OSError, sqlite3.Error):
         return None
     return how if is_whole else None
