@@ -44,7 +44,7 @@ def _version(path: str) -> str:
         return ""
     ask = "import ctypes, hashlib, json, ssl, sys, zlib; print(*sys.version_info[:3], sep='.')"
     try:
-        return subprocess.run([path, "-I", "-c", ask], capture_output=True, text=True, timeout=10, check=False).stdout
+        return subprocess.run([path, "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
 

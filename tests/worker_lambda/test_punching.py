@@ -65,7 +65,7 @@ def test_whichever_wants_it_both_get_one_link_and_know_whose_it_is(world: World,
     for worker, peer in ((one, 7), (two, 3)):
         report = parse_punch_report(worker.puncher.report.encode())
         assert report.port == worker.address[1]
-        [punch] = report.punches
+        *_, punch = report.punches  # on a slow machine the first may have been in vain
         assert (punch.task, punch.outcome) == (peer, "direct")
         assert punch.tcp_ms is not None
         assert punch.tcp_ms <= punch.link_ms

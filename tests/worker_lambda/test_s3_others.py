@@ -73,7 +73,7 @@ def client(other, reference, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", other.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", other.secret_key)
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
-    client = S3(other.region, other.url, back_off=0.01, part_size=5 * MIB, range_size=2 * MIB)
+    client = S3(other.region, other.url, back_off=0.01, timeout=180.0, part_size=5 * MIB, range_size=2 * MIB)
     yield client
     client.close()
 
