@@ -25,6 +25,7 @@ from mu_twisted.launch import _launch
 KEYS = ("us-east-1", ACCESS, SECRET)
 LIMIT = 180.0
 """Seconds after which what is waited for has failed to happen."""
+LIMITS: dict[str, Any] = dict.fromkeys(("connect_timeout", "timeout", "tail_timeout"), LIMIT)
 
 
 def batch(count: int, function: str = "worker") -> list[tuple[str, str, bytes]]:
@@ -33,8 +34,7 @@ def batch(count: int, function: str = "worker") -> list[tuple[str, str, bytes]]:
 
 def launcher(endpoint: Any, pool_size: int = 4, **more: Any) -> _launch.Launcher:
     """One that waits for an endpoint however slow it is, but for these."""
-    limits = dict.fromkeys(("connect_timeout", "timeout", "tail_timeout"), LIMIT)
-    return _launch.Launcher(endpoint.url, str(endpoint.ca), pool_size, **{**limits, **more})
+    return _launch.Launcher(endpoint.url, str(endpoint.ca), pool_size, **{**LIMITS, **more})
 
 
 def test_each_launch_is_sent_once_as_an_event_and_comes_back_once(serve):
@@ -334,7 +334,7 @@ ANSWERS = {
 def test_answers_are_read_to_their_end_and_only_then_is_the_connection_used_again(name):
     data, status, body, connections = ANSWERS[name]
     endpoint = PlainEndpoint(data, ACCEPTANCE)
-    results = _launch.Launcher(endpoint.url, None, 1).perform(batch(2), *KEYS)
+    results = _launch.Launcher(endpoint.url, None, 1, **LIMITS).perform(batch(2), *KEYS)
     endpoint.end()
     assert [(result.status, result.reason) for result in results] == [(status, ""), (202, "")]
     assert (results[0].body, endpoint.connections) == (body, connections)
@@ -357,7 +357,7 @@ def test_answers_are_read_to_their_end_and_only_then_is_the_connection_used_agai
 )
 def test_a_head_that_is_none_of_http_1_is_no_answer(head):
     endpoint = PlainEndpoint(head + b"\r\n\r\n", ACCEPTANCE)
-    results = _launch.Launcher(endpoint.url, None, 1).perform(batch(2), *KEYS)
+    results = _launch.Launcher(endpoint.url, None, 1, **LIMITS).perform(batch(2), *KEYS)
     endpoint.end()
     assert [result.status for result in results] == [_launch.NO_ANSWER, 202]
     assert results[0].reason == "the endpoint did not answer in HTTP"
@@ -367,7 +367,7 @@ def test_a_head_that_is_none_of_http_1_is_no_answer(head):
 def test_an_answer_that_comes_before_the_request_is_all_sent_counts():
     endpoint = PlainEndpoint(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n", ACCEPTANCE, reads_bodies=False)
     large = ("large", "worker", b'"' + b"x" * 10_000_000 + b'"')
-    results = _launch.Launcher(endpoint.url, None, 1).perform([large, *batch(1)], *KEYS)
+    results = _launch.Launcher(endpoint.url, None, 1, **LIMITS).perform([large, *batch(1)], *KEYS)
     endpoint.end()
     assert [result.status for result in results] == [413, 202]
     assert endpoint.connections == 2
@@ -377,7 +377,7 @@ def test_an_answer_counts_also_where_the_connection_is_reset_behind_it():
     large = ("large", "worker", b'"' + b"x" * 6_000_000 + b'"')
     for _ in range(60):  # the reset comes before the answer is looked for, or afterwards
         endpoint = PlainEndpoint(b"HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno", reads_bodies=False)
-        result = _launch.Launcher(endpoint.url, None, 1).perform([large], *KEYS)[0]
+        result = _launch.Launcher(endpoint.url, None, 1, **LIMITS).perform([large], *KEYS)[0]
         endpoint.end()
         assert (result.status, result.reason, result.body) == (413, "", b"no")
 
