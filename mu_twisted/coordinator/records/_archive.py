@@ -250,8 +250,8 @@ class JobArchive:
         :param changes: since this was done last.
         """
         name, path = job.name, self._task_file(job.name)
-        while name in self._written:  # from when it ended before: that is done in turn with this
-            yield
+        if name in self._written:
+            return  # from when it ended before; the next record asks for it again
         end = self._journal.end(name)
         held = _held(request, submitted, job, UNSERVED, UNSERVED_UNTIL)
         before, changed = changes.take()
