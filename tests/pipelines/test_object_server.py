@@ -61,7 +61,7 @@ def serving(*faults: int) -> Iterator[ObjectServer]:
 
 def get(served: ObjectServer, wanted: str | None) -> tuple[int, bytes]:
     host, _, path = served.address.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=60)
+    connection = http.client.HTTPConnection(host, timeout=180)
     try:
         connection.request("GET", f"/{path}", headers={} if wanted is None else {"Range": wanted})
         response = connection.getresponse()
