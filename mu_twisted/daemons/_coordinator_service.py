@@ -79,7 +79,7 @@ _OF_THE_PROCESS = (
 """Options that are no part of how a job is run."""
 HANDED_OVER = 1.0
 """Seconds that callers that wait for a job have to be answered at its end, before a one-shot coordinator ends."""
-REPORTING = 2.0
+REPORTING = 5.0
 """Seconds in which the end of a job that is interrupted is reported."""
 TRACES = "traces.json"
 """In the state directory, how far the delivery of traces has come."""
