@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from mu_twisted.aws import Clients, aws_session
 from mu_twisted.base.access_keys import AccessKeys
 from mu_twisted.cli import main
-from mu_twisted.local import start
+from mu_twisted.local import Stack, start
 from mu_twisted.local._s3 import client
 
 ODD = {
@@ -35,6 +36,38 @@ def test_our_own_client_asks_nothing_of_the_host(name: str, tmp_path: Path, monk
     assert made.meta.config.proxies == {}
 
 
+def check_both(stack: Stack) -> None:
+    """Its S3 keeps an object, and its Lambda runs a function."""
+    keys = AccessKeys(stack.access_key, stack.secret_key)
+    clients = Clients(
+        aws_session(keys), stack.region, lambda_endpoint=stack.lambda_endpoint, s3_endpoint=stack.s3_endpoint
+    )
+    clients.s3.create_bucket(Bucket="bucket")
+    clients.s3.put_object(Bucket="bucket", Key="key", Body=b"x" * 100_000)
+    assert clients.s3.head_object(Bucket="bucket", Key="key")["ContentLength"] == 100_000
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("m.py", "def handler(event, context):\n    return 7\n")
+    role = "arn:aws:iam::000000000000:role/any"
+    clients.awslambda.create_function(
+        FunctionName="f", Runtime="python3.12", Role=role, Handler="m.handler", Code={"ZipFile": package.getvalue()}
+    )
+    answer = clients.awslambda.invoke(FunctionName="f", Payload=b"{}")
+    with answer["Payload"] as body:
+        assert body.read() == b"7"
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm")  # noqa: S108
+def test_a_stacks_state_may_lie_in_shared_memory() -> None:
+    with tempfile.TemporaryDirectory(prefix="mu-test-", dir="/dev/shm") as state:  # noqa: S108
+        running = start(Path(state))
+        try:
+            check_both(running.stack)
+        finally:
+            running.stop()
+
+
 @pytest.mark.process
 def test_a_stack_works_behind_a_proxy_on_any_host_in_a_directory_of_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -52,24 +85,7 @@ def test_a_stack_works_behind_a_proxy_on_any_host_in_a_directory_of_any_name(
     state.chmod(0o777)
     running = start(state, options=["--spawn=plain"])
     try:
-        stack = running.stack
-        keys = AccessKeys(stack.access_key, stack.secret_key)
-        clients = Clients(
-            aws_session(keys), stack.region, lambda_endpoint=stack.lambda_endpoint, s3_endpoint=stack.s3_endpoint
-        )
-        clients.s3.create_bucket(Bucket="bucket")
-        clients.s3.put_object(Bucket="bucket", Key="key", Body=b"x" * 100_000)
-        assert clients.s3.head_object(Bucket="bucket", Key="key")["ContentLength"] == 100_000
-        package = io.BytesIO()
-        with zipfile.ZipFile(package, "w") as archive:
-            archive.writestr("m.py", "def handler(event, context):\n    return 7\n")
-        role = "arn:aws:iam::000000000000:role/any"
-        clients.awslambda.create_function(
-            FunctionName="f", Runtime="python3.12", Role=role, Handler="m.handler", Code={"ZipFile": package.getvalue()}
-        )
-        answer = clients.awslambda.invoke(FunctionName="f", Payload=b"{}")
-        with answer["Payload"] as body:
-            assert body.read() == b"7"
+        check_both(running.stack)
         assert main(["local-env", "--state-dir", str(running.state_dir)]) == 0
         assert "others can write to the directory" in (state / "local.log").read_text()
         assert "export NO_PROXY=example.org,127.0.0.1 no_proxy=example.org,127.0.0.1\n" in capsys.readouterr().out

@@ -29,6 +29,8 @@ MOST_PROCESSES = 1024
 """Processes and threads that an environment may have, as on AWS."""
 COVERED = ("/tmp", "/var/tmp")  # noqa: S108
 """Directories that an environment has for itself, over one and the same private directory."""
+SHARED_MEMORY = "/dev/shm"  # noqa: S108
+"""Is empty in an environment, but for what it is shown of it."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -145,7 +147,7 @@ def private_mounts(
     emptied = ["/opt"] if task and os.path.isdir("/opt") and not os.path.islink("/opt") else []  # noqa: PTH112, PTH114
     if hidden and not _below(hidden, [*covered, *emptied]):
         emptied.append(hidden)
-    lost = [*covered, *emptied]
+    lost = [*covered, *emptied, SHARED_MEMORY]
     kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in shown if _below(path, lost)}
     private = os.open(temporary, os.O_PATH | os.O_DIRECTORY)
     code = os.open(task, os.O_PATH | os.O_DIRECTORY) if task else -1
@@ -156,7 +158,7 @@ def private_mounts(
         if not writable:
             _set_read_only(path, False)
     with suppress(OSError):
-        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")  # noqa: S108
+        mount("tmpfs", SHARED_MEMORY, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")
     for path, descriptor in sorted(kept.items()):
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
         # It may be written to where that from which it is bound may be.
