@@ -89,11 +89,14 @@ def examine(settings: JobSettings, pieces: int) -> Looking:
     check_pieces(settings, key, index, rate, pieces)
 
 
-def film_index(key: str, rate: Fraction | None = None) -> Generator[PartWanted, ObjectPart, Index | None]:
-    """Read a film's index, which has frames at a constant rate.
+def film_index(
+    key: str, rate: Fraction | None = None, *, is_constant: bool = True
+) -> Generator[PartWanted, ObjectPart, Index | None]:
+    """Read a film's index, which has frames.
 
     :param key: of the film.
     :param rate: that it is to have; None: its own.
+    :param is_constant: whether its rate must be constant.
     :returns: None: the film is no MP4 or MOV, and nothing is known of it before it is decoded.
     :raises PipelineError: it has none, or is cut off.
     """
@@ -105,7 +108,7 @@ def film_index(key: str, rate: Fraction | None = None) -> Generator[PartWanted, 
         return None
     if not index.frames:
         raise PipelineError(f"{key} has no frames: there is no video in it")
-    if not index.is_constant:
+    if is_constant and not index.is_constant:
         made = f"`ffmpeg -i IN -r {_shown(rate or index.rate)} OUT` makes one of it"
         raise PipelineError(f"{key} has no constant frame rate: {made}")
     return index
@@ -121,6 +124,16 @@ def check_pieces(settings: JobSettings, key: str, index: Index, rate: Fraction, 
         most = ceil(index.frames / (rate * settings["seconds"])) - settings["offset"]
         has = f"{key} has {counted(index.frames, 'frame')}, {float(index.frames / rate):g} s"
         raise PipelineError(f"{has}: {f'-n is at most {most}' if most > 0 else '-o is behind its end'}")
+
+
+def no_frames(key: str, start: float) -> PipelineError:
+    """What is wrong with a video of which a worker found no frame where its task begins.
+
+    :param start: seconds from the video's beginning.
+    """
+    if not start:
+        return PipelineError(f"{key} has no frames: it is cut off, or there are none in it")
+    return PipelineError(f"{key} has no frames from {start:g} s on: -n is too large, or it is cut off")
 
 
 def _shown(rate: Fraction) -> str:

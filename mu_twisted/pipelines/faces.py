@@ -28,7 +28,7 @@ from mu_twisted.pipelines import (
     coerced,
     s3_key,
 )
-from mu_twisted.pipelines._films import SECONDS, check_pieces, film_index, positive
+from mu_twisted.pipelines._films import SECONDS, check_pieces, film_index, no_frames, positive
 from mu_twisted.pipelines._frames import fetch
 
 PROGRAM = "./face_finder.py"
@@ -198,7 +198,7 @@ async def _find(w: Worker, program: Process, piece: int) -> None:
     if not looked and duration is None and not wanted.start:
         raise PipelineError(f"{video} has one picture only, or lasts no {float(every):g} s: there is nothing to search")
     if not looked:
-        raise PipelineError(f"{video} has no frames from {float(wanted.start * every):g} s on: -n is too large")
+        raise no_frames(video, float(wanted.start * every))
     w.extra = "storing"
     await w.upload(key(settings, "find", piece), "##TMPDIR##/found.jsonl")
     w.info["remark"] = json.dumps([looked, duration])

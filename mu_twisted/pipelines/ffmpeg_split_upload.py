@@ -8,8 +8,9 @@ and switches are those of the original's ffmpeg_split_upload_server; where that 
 from fractions import Fraction
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, at_least, s3_key
-from mu_twisted.pipelines._films import SECONDS
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, at_least, s3_key
+from mu_twisted.pipelines._examination import Looking
+from mu_twisted.pipelines._films import SECONDS, check_pieces, film_index, no_frames
 from mu_twisted.pipelines._frames import count, frame_file, store
 
 COMMAND = (
@@ -43,11 +44,21 @@ async def ffmpeg_split_upload(w: Worker) -> None:
     await w.run(COMMAND.format(start=start, seconds=float(seconds), rate=settings["frames"], most=most))
     made = await count(w, '"##TMPDIR##"/*.png')
     if not made:
-        raise PipelineError(f"{settings['in']} has no frames from {start:g} s on: -n is too large")
+        raise no_frames(settings["in"], start)
     w.extra = "storing"
     folder = f"{settings['video']}-{settings['in-format']}-png-split"
     first = number * most + 1
     await store(w, ((f"{folder}/{first + here:08d}.png", frame_file(here + 1)) for here in range(made)))
+
+
+def examine(settings: JobSettings) -> Looking:
+    """Look at the video before anything is launched: whether it is whole, and has frames for each task.
+
+    :raises PipelineError: it is not.
+    """
+    index = yield from film_index(settings["in"], is_constant=False)
+    if index is not None:
+        check_pieces(settings, settings["in"], index, index.rate, settings["tasks"])
 
 
 pipeline = Pipeline(
@@ -56,4 +67,5 @@ pipeline = Pipeline(
     first=ffmpeg_split_upload,
     options=Options,
     programs=("ffmpeg",),
+    examine=examine,
 )

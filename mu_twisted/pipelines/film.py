@@ -29,7 +29,16 @@ from mu_twisted.pipelines import (
     coerced,
     s3_key,
 )
-from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, is_pictures, positive, read_rate
+from mu_twisted.pipelines._films import (
+    SECONDS,
+    described,
+    examine,
+    frames_between,
+    is_pictures,
+    no_frames,
+    positive,
+    read_rate,
+)
 from mu_twisted.pipelines._frames import fetch
 from mu_twisted.pipelines.merge import EACH, concat, concat_list
 
@@ -196,7 +205,7 @@ async def _split(w: Worker, piece: int) -> int:
     start = max(Fraction(0), (wanted.start - Fraction(1, 2)) / settings["rate"])
     made = _made(await _run(w, SPLIT.format(start=float(start), frames=len(wanted))))
     if not made:
-        raise PipelineError(f"{video} has no frames from {float(start):.3f} s on: -n is too large")
+        raise no_frames(video, float(wanted.start / settings["rate"]))
     if made < len(wanted) and piece < settings["pieces"] - 1:
         raise PipelineError(
             f"piece {piece} of {video} has {made} of {len(wanted)} frames: the video is cut off, or its frame rate is "

@@ -10,7 +10,7 @@ from fractions import Fraction
 from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineError, PipelineOptions, Report, s3_key
-from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, positive, read_rate
+from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, no_frames, positive, read_rate
 from mu_twisted.pipelines._frames import count, frame_file, frame_key, store
 
 COMMAND = (
@@ -57,8 +57,7 @@ async def split(w: Worker) -> None:
         await w.run(COMMAND.format(start=float(start), frames=len(wanted)))
         made = await count(w, '"##TMPDIR##"/*.png')
         if not made:
-            span = f"from {float(begin):g} to {float(end):g} s"
-            raise PipelineError(f"{key} has no frames {span}: it is shorter than -n and --seconds say")
+            raise no_frames(key, float(begin))
     w.extra = "storing"
     first = wanted.start + 1
     video, to = settings["video"], settings["to"]

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_twisted.cli.demo.fixtures import find_ffmpeg, run_ffmpeg
-from mu_twisted.pipelines import Looking, ObjectPart, PartWanted, PipelineError, film, split
+from mu_twisted.pipelines import Looking, ObjectPart, PartWanted, PipelineError, ffmpeg_split_upload, film, split
 from mu_twisted.pipelines._examination import MAX_PART, MAX_PARTS
+from mu_twisted.pipelines._films import no_frames
 from mu_twisted.pipelines._mp4 import MAX_INDEX, Index, IndexFault, reading_index
 from mu_twisted.pipelines._pipeline import Pipeline
 
@@ -191,6 +193,29 @@ def test_bad_films_are_refused_before_anything_is_launched(
         with pytest.raises(PipelineError) as refused:
             examined(pipeline, data, *words)
         assert str(refused.value).startswith(said)
+
+
+def test_frames_of_each_second_are_taken_of_any_rate_and_of_whole_films_only(films: Callable[..., bytes]) -> None:
+    whole = films("whole.mp4")
+    vfr = films("vfr.mp4", "-vf", "select='lt(n,10)+not(mod(n,3))'", "-fps_mode", "passthrough")
+    pipeline = partial(examined, ffmpeg_split_upload.pipeline)
+    pipeline(whole, "--in", "clip.mp4", "-n", 3)
+    pipeline(vfr, "--in", "clip.mp4", "-n", 2)
+    for data, words, said in [
+        (whole[:-9], ["-n", 1], "clip.mp4 is cut off: 9 bytes are missing"),
+        (b"notes on a film", ["-n", 1], "clip.mp4 is no film: it is text"),
+        (whole, ["-n", 2, "--seconds", 2, "-o", 1], "clip.mp4 has 23 frames, 2.3 s: -n is at most 1"),
+    ]:
+        with pytest.raises(PipelineError) as refused:
+            pipeline(data, "--in", "clip.mp4", *words)
+        assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("start", "said"), [(0.0, "a has no frames: it is cut off"), (2.5, "from 2.5 s on: -n is too")]
+)
+def test_a_film_without_a_frame_at_its_beginning_is_not_said_to_be_too_short(start: float, said: str) -> None:
+    assert said in str(no_frames("a", start))
 
 
 @pytest.mark.parametrize(
