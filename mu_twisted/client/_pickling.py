@@ -77,8 +77,7 @@ def pickled_call(function: Callable[..., Any], arguments: Sequence[Any], keyword
                     if module.__name__ not in before:
                         cloudpickle.unregister_pickle_by_value(module)
     except Exception as error:
-        what = one_line(f"{type(error).__name__}: {error}", 500)
-        raise UsageError(f"{call_name(function, arguments, keywords)} cannot be pickled: {what}") from error
+        raise UsageError(f"{call_name(function, arguments, keywords)} cannot be pickled: {_line(error)}") from error
     return "{}.{}\n".format(*sys.version_info).encode() + content
 
 
@@ -92,12 +91,17 @@ def answer_of(content: bytes, name: str) -> Any:
     try:
         kind, what, text = pickle.loads(content)
     except Exception as error:
-        line = one_line(f"{type(error).__name__}: {error}", 500)
-        raise CallError(f"{name}: its result cannot be unpickled: {line}") from error
+        raise CallError(f"{name}: its result cannot be unpickled: {_line(error)}") from error
     if kind == "value":
         return what
     if kind == "error":
-        raise what from RemoteTraceback(text)
+        line, pickled = what
+        try:
+            raised = pickle.loads(pickled)
+        except Exception as error:  # noqa: BLE001 - it is code of the user's
+            reason = f"{name}: its exception ({line}) cannot be unpickled: {_line(error)}"
+            raised = CallError(one_line(reason, 2000))
+        raise raised from RemoteTraceback(text)
     raise CallError(f"{name}: {what}") from (RemoteTraceback(text) if text else None)
 
 
@@ -124,6 +128,10 @@ def _is_own(module: ModuleType | None) -> bool:
     if not isinstance(path, str) or name == "__main__" or sys.modules.get(name) is not module:
         return False
     return not _is_installed(path)
+
+
+def _line(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}", 500)
 
 
 def _shown(value: object) -> str:

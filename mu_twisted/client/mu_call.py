@@ -70,8 +70,11 @@ def pickled(answer: tuple[str, object, str]) -> bytes:
     """The answer as bytes; one that cannot be pickled is refused, with the reason."""
     import cloudpickle
 
-    _, what, text = answer
+    kind, what, text = answer
     try:
+        if isinstance(what, BaseException) and kind == "error":
+            # By itself, so that it is known what was raised where its class cannot be made anew.
+            answer = kind, (line(what), cloudpickle.dumps(what)), text
         content: bytes = cloudpickle.dumps(answer)
     except BaseException as error:  # noqa: BLE001
         which = f"exception ({line(what)})" if isinstance(what, BaseException) else "result"
