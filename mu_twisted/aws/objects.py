@@ -26,6 +26,12 @@ class ObjectsError(AWSError):
     """What is to be copied, listed or made is not named so that it can be."""
 
 
+class WrongPlace(ObjectsError):
+    """A word can name nothing that is copied or listed, whatever there is."""
+
+    misuse = True
+
+
 @dataclass(frozen=True)
 class S3Place:
     """A bucket, and a key or the beginning of keys in it; the key is empty for the bucket as a whole."""
@@ -57,10 +63,10 @@ def place_of(text: str) -> Place:
     """What a word of a command names.
 
     :param text: ``s3://BUCKET/KEY``, or a path.
-    :raises ObjectsError: it names no bucket, or nothing.
+    :raises WrongPlace: it names no bucket, or nothing.
     """
     if not text:
-        raise ObjectsError("expected a path or s3://BUCKET/KEY, got ''")
+        raise WrongPlace("expected a path or s3://BUCKET/KEY, got ''")
     return s3_place(text) if text.startswith(SCHEME) else Path(text)
 
 
@@ -68,11 +74,11 @@ def s3_place(text: str) -> S3Place:
     """A bucket and key.
 
     :param text: ``s3://BUCKET`` or ``s3://BUCKET/KEY``.
-    :raises ObjectsError: it is not of that form.
+    :raises WrongPlace: it is not of that form.
     """
     bucket, _, key = text.removeprefix(SCHEME).partition("/")
     if not text.startswith(SCHEME) or not bucket:
-        raise ObjectsError(f"expected s3://BUCKET or s3://BUCKET/KEY, got {text!r}")
+        raise WrongPlace(f"expected s3://BUCKET or s3://BUCKET/KEY, got {text!r}")
     return S3Place(bucket, key)
 
 
@@ -95,11 +101,11 @@ def joined(target: Place, name: str) -> Place:
 def name_of(source: Place) -> str:
     """The name that a copy in a directory or below a key gets.
 
-    :raises ObjectsError: it has none.
+    :raises WrongPlace: it has none.
     """
     name = PurePosixPath(source.key).name if isinstance(source, S3Place) else source.name
     if not name or (isinstance(source, S3Place) and source.key.endswith("/")):
-        raise ObjectsError(f"{source} names no object: copy what is below it with -r")
+        raise WrongPlace(f"{source} names no object: copy what is below it with -r")
     return name
 
 
@@ -168,7 +174,7 @@ class Objects:
         copies: list[Copying] = []
         for source in sources:
             if isinstance(source, Path) and isinstance(target, Path):
-                raise ObjectsError(f"{source} and {target} are both here: give s3://BUCKET/KEY for one of them")
+                raise WrongPlace(f"{source} and {target} are both here: give s3://BUCKET/KEY for one of them")
             if recursive and (isinstance(source, S3Place) or source.is_dir()):
                 found = self._below(source) if isinstance(source, S3Place) else files_below(source)
                 below = (
@@ -177,7 +183,7 @@ class Objects:
                 copies += copies_of_tree(source, below, found)
                 continue
             if isinstance(source, Path) and source.is_dir():
-                raise ObjectsError(f"{source} is a folder: -r copies all that is in it")
+                raise WrongPlace(f"{source} is a folder: -r copies all that is in it")
             size = self._size(source)
             copies.append(Copying(source, joined(target, name_of(source)) if into else target, size))
         check_apart(copies)
@@ -209,7 +215,9 @@ class Objects:
         :param on_bytes: as for :meth:`copy_all`.
         """
         source, target = copy.source, copy.target
-        with aws_errors(f"copy {source} to {target}{self._clients.where_s3}"), _system_errors(copy):
+        bucket = target.bucket if isinstance(target, S3Place) else source.bucket if isinstance(source, S3Place) else ""
+        doing = f"copy {source} to {target}{self._clients.where_s3}"
+        with aws_errors(doing), self._in(bucket), _system_errors(copy):
             if isinstance(source, S3Place) and isinstance(target, S3Place):
                 self._s3.copy(
                     {"Bucket": source.bucket, "Key": source.key}, target.bucket, target.key, Callback=on_bytes
@@ -222,7 +230,7 @@ class Objects:
 
     def send_stream(self, stream: BinaryIO, target: S3Place) -> None:
         """Store what a stream brings, to its end."""
-        with aws_errors(f"copy standard input to {target}{self._clients.where_s3}"):
+        with aws_errors(f"copy standard input to {target}{self._clients.where_s3}"), self._in(target.bucket):
             self._s3.upload_fileobj(stream, target.bucket, target.key)
 
     def read_stream(self, source: S3Place, write: Callable[[bytes], object]) -> int:
@@ -231,7 +239,7 @@ class Objects:
         :returns: how many there were.
         """
         count = 0
-        with aws_errors(f"read {source}{self._clients.where_s3}"), self._there(source):
+        with aws_errors(f"read {source}{self._clients.where_s3}"), self._there(source), self._in(source.bucket):
             body = self._s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]
             for block in body.iter_chunks(1 << 20):
                 write(block)
@@ -250,7 +258,7 @@ class Objects:
         """
         pages = self._s3.get_paginator("list_objects_v2")
         given = {} if recursive else {"Delimiter": "/"}
-        with aws_errors(f"list {place}{self._clients.where_s3}"):
+        with aws_errors(f"list {place}{self._clients.where_s3}"), self._in(place.bucket):
             for page in pages.paginate(Bucket=place.bucket, Prefix=place.key, **given):
                 for folder in page.get("CommonPrefixes", ()):
                     # SeaweedFS has folders, which outlive what was in them for a while; S3 itself has none.
@@ -288,7 +296,7 @@ class Objects:
         from botocore.exceptions import ClientError
 
         count = 0
-        with aws_errors(f"remove the bucket {bucket}{self._clients.where_s3}"):
+        with aws_errors(f"remove the bucket {bucket}{self._clients.where_s3}"), self._in(bucket):
             batch: list[dict[str, str]] = []
             for each in self.list(S3Place(bucket), recursive=True) if objects else ():
                 batch.append({"Key": each["Key"]})
@@ -344,6 +352,18 @@ class Objects:
                 raise ObjectsError(f"there is no object {source}{self._clients.where_s3}") from None
             raise
 
+    @contextmanager
+    def _in(self, bucket: str) -> Iterator[None]:
+        """Say of a bucket that it is not there, where S3 says so."""
+        from botocore.exceptions import ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            if error_code(error) == "NoSuchBucket":
+                raise ObjectsError(f"there is no bucket {bucket}{self._clients.where_s3}: `mu mb` makes one") from None
+            raise
+
     def _size(self, source: Place) -> int:
         if isinstance(source, S3Place):
             name_of(source)
@@ -356,7 +376,7 @@ class Objects:
 
 
 class _system_errors:  # noqa: N801 - it is used as a function
-    """Turns errors of the disk, and of boto3's transfers, into one line."""
+    """Turns errors of the disk, and of boto3's transfers, into one line, or into botocore's error that they were."""
 
     def __init__(self, copy: Copying) -> None:
         self._copy = copy
@@ -366,7 +386,10 @@ class _system_errors:  # noqa: N801 - it is used as a function
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         from boto3.exceptions import Boto3Error
+        from botocore.exceptions import ClientError
 
+        if isinstance(error, Boto3Error) and isinstance(error.__context__, ClientError):
+            raise error.__context__ from None
         if isinstance(error, OSError | Boto3Error):
             why = one_line(getattr(error, "strerror", None) or str(error).rpartition("operation: ")[2], 300)
             raise ObjectsError(f"cannot copy {self._copy.source} to {self._copy.target}: {why}") from None

@@ -99,6 +99,40 @@ def test_what_makes_no_sense_is_one_line(objects: Objects, source: str, target: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["", "s3://", "s3:///key"])
+def test_what_can_name_nothing_is_wrong_use(text: str) -> None:
+    with pytest.raises(AWSError) as caught:
+        place_of(text)
+    assert caught.value.misuse
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "misuse"),
+    [("x", "y", True), (".", "s3://box/x", True), ("s3://box/", "x", True), ("s3://box/nosuch", "x", False)],
+)
+def test_wrong_use_is_told_from_what_is_not_there(objects: Objects, source: str, target: str, misuse: bool) -> None:
+    with pytest.raises(AWSError) as caught:
+        objects.plan([place_of(source)], place_of(target), recursive=False)
+    assert caught.value.misuse is misuse
+
+
+def test_a_bucket_that_is_not_there_is_called_so(objects: Objects, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one")
+    objects.send_stream(io.BytesIO(b"1"), S3Place("box", "k"))
+    gone = S3Place("gone-box", "k")
+    for ask in (
+        lambda: objects.copy(Copying(tmp_path / "a", gone)),
+        lambda: objects.copy(Copying(S3Place("box", "k"), gone)),
+        lambda: objects.send_stream(io.BytesIO(b"1"), gone),
+        lambda: objects.read_stream(gone, bytes),
+        lambda: list(objects.list(gone, recursive=True)),
+        lambda: objects.remove_bucket("gone-box", objects=False),
+        lambda: objects.remove_bucket("gone-box", objects=True),
+    ):
+        with pytest.raises(ObjectsError, match="^there is no bucket gone-box.*: `mu mb` makes one$"):
+            ask()
+
+
 def test_nothing_below_a_prefix_is_an_error(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(ObjectsError, match="there is no object below s3://box/none/"):
         objects.plan([S3Place("box", "none")], tmp_path, recursive=True)
