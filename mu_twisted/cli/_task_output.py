@@ -89,6 +89,7 @@ class _Pages:
         self.job = job
         self.task: int | None = None
         self.attempt = options.attempt
+        self.failed = options.failed
         self._query: JsonObject = {}
         if options.task is not None:
             self._query["task"] = options.task
@@ -146,7 +147,7 @@ def _print_all(pages: _Pages) -> None:
     if not printed and pages.attempt not in (None, "all"):
         raise CoordinatorError(f"nothing is kept of any task's attempt {pages.attempt}: attempts are counted from 0")
     if not printed:
-        print(f"nothing is kept of what the tasks of {pages.job} printed", file=sys.stderr)
+        print(_why_no_run(pages), file=sys.stderr)
 
 
 def _headed(run: Mapping[str, Json]) -> bytes:
@@ -206,6 +207,13 @@ def _print_bytes(data: bytes) -> None:
         print(terminal_safe(text), end="" if not text or text.endswith("\n") else "\n")
     else:
         out.write_bytes(data)
+
+
+def _why_no_run(pages: _Pages) -> str:
+    """Why nothing is kept of any task."""
+    if pages.failed and not pages.coordinator.get("jobs", pages.job)["failed"]:
+        return f"no task of {pages.job} has failed"
+    return f"nothing is kept of what the tasks of {pages.job} printed"
 
 
 def _why_nothing(pages: _Pages) -> str:

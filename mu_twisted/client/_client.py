@@ -283,7 +283,8 @@ class Client:
 
         if workers < 1:
             raise UsageError(f"workers: expected a number of at least 1, got {workers!r}")
-        given, regions = self._made_by({"memory": memory, **options})
+        hint = "it makes a function of its own, and takes those of it that `mu run --help` lists"
+        given, regions = self._made_by({"memory": memory, **options}, "mu.executor", hint)
         settled = {name: each.value for name, each in _settings("map", self._profile).chosen(()).items()}
         backend = self._backend()
         limits = {"retries": retries, "task-timeout": timeout, "max-workers": workers, "regions": ",".join(regions)}
@@ -434,15 +435,20 @@ class Client:
         """
         from mu_twisted.client.map_job import function_options, make_function
 
-        made, regions = self._made_by(given)
+        hint = "those of a pipeline are words, as on a command line"
+        made, regions = self._made_by(given, "mu.run", hint)
         if not any(value is not None for value in given.values()):
             return []
         name = make_function(function_options(made, None, backend), regions, backend, named=True)
         return [] if name is None else [f"--function={name}"]
 
-    def _made_by(self, given: dict[str, Option | os.PathLike[str]]) -> tuple[dict[str, Any], list[str]]:
+    def _made_by(
+        self, given: dict[str, Option | os.PathLike[str]], method: str, hint: str
+    ) -> tuple[dict[str, Any], list[str]]:
         """The options of a function that is made, with the user's settings, and the regions.
 
+        :param method: whose they are.
+        :param hint: what is said where it has no such option.
         :raises UsageError: there is no such option.
         """
         from mu_twisted.daemons.program import PROGRAM_KEYS
@@ -450,9 +456,7 @@ class Client:
         wanted = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
         wrong = sorted(wanted.keys() - set(PROGRAM_KEYS))
         if wrong:
-            raise UsageError(
-                f"no function is made by {wrong[0]!r}: options of a pipeline are words of mu.run, as on a command line"
-            )
+            raise UsageError(f"{method} has no option {wrong[0].replace('-', '_')!r}: {hint}")
         settled = _settings("run", self._profile).chosen(wanted.keys())
         made = {name: each.value for name, each in settled.items() if name in PROGRAM_KEYS}
         made.update({name: value if value is True else str(value) for name, value in wanted.items()})

@@ -159,6 +159,12 @@ def test_of_a_job_that_has_printed_nothing_that_is_said(mu: Mu, job: str, loop: 
     assert (done.status, done.out, done.err) == (0, "", f"nothing is kept of what the tasks of {job} printed\n")
 
 
+def test_of_a_job_in_which_no_task_has_failed_that_is_said(mu: Mu, served: Served, job: str, loop: Loop) -> None:
+    assert mu("output", job, "--failed").err == f"no task of {job} has failed\n"
+    loop.do(served.service.end, job, "failed", "the worker was lost")
+    assert mu("output", job, "--failed").err == f"nothing is kept of what the tasks of {job} printed\n"
+
+
 def test_tasks_that_have_printed_nothing_are_left_out(mu: Mu, served: Served, job: str) -> None:
     silent = [RunOutput(task, 0, 0, 0, False, 0, b"") for task in range(4)]
     keep(served, *silent)

@@ -206,7 +206,7 @@ def test_a_pipeline_is_run_with_the_words_of_its_command(mu: Client, tmp_path: P
     assert sorted(result.output for result in job.results()) == [b"task 0\n", b"task 1\n", b"task 2\n"]
     with pytest.raises(UsageError):
         mu.run("exec", "--nosuch", "--", "date")
-    with pytest.raises(UsageError, match="no function is made by 'colour'"):
+    with pytest.raises(UsageError, match="mu.run has no option 'colour': those of a pipeline are words"):
         mu.run("exec", "-n", "1", "--", "date", colour=3)
     with pytest.raises(UsageError, match="cannot read the pipeline module"):
         mu.run(str(tmp_path / "none.py"))

@@ -124,6 +124,12 @@ def test_max_workers_negative(mu: Client, workers: Any) -> None:
         mu.executor(workers=workers)
 
 
+@pytest.mark.parametrize("option", ["function", "no_such"])
+def test_an_option_that_it_has_not_is_called_so(mu: Client, option: str) -> None:
+    with pytest.raises(UsageError, match=f"^mu.executor has no option '{option}': it makes a function of its own"):
+        mu.executor(workers=1, **{option: "x"})
+
+
 def test_first_completed_first_exception_and_all(executor: CallExecutor, held: socket.socket) -> None:
     quick, wrong = executor.submit(pow, 2, 2), executor.submit(pow, 0, -1)
     slow = executor.submit(waits, port_of(held))
@@ -197,6 +203,22 @@ def test_what_cannot_be_pickled_is_one_line_that_names_the_call(executor: CallEx
     error = executor.submit(fails).exception(LIMIT)
     assert isinstance(error, CallError)
     assert "its exception (ValueError: worse) cannot be pickled" in str(error)
+
+
+def test_an_exception_that_cannot_be_made_anew_is_told_with_where_it_was_raised(executor: CallExecutor) -> None:
+    class Refused(Exception):
+        def __init__(self, code: int, reason: str) -> None:
+            super().__init__(f"{reason} ({code})")
+
+    def asks() -> None:
+        raise Refused(451, "not\nhere")
+
+    error = executor.submit(asks).exception(LIMIT)
+    assert isinstance(error, CallError)
+    assert "asks(): its exception (Refused: not here (451)) cannot be unpickled: TypeError" in str(error)
+    assert "\n" not in str(error)
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert "in asks" in str(error.__cause__)
 
 
 def test_long_arguments_and_results_go_through_s3_and_are_taken_away(executor: CallExecutor) -> None:
