@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from command_line import Mu
@@ -162,6 +163,40 @@ def test_an_interrupt_ends_the_demo_and_leaves_nothing(tmp_path: Path, phase: st
         process.stdout.close()
     assert status == 130, rest
     assert "Traceback" not in rest
+    assert left(tmp_path) == []
+
+
+@pytest.mark.long
+@pytest.mark.process
+@pytest.mark.parametrize("words", [[], ["--stay"]])
+def test_on_a_terminal_the_demo_ends_with_its_dashboard(tmp_path: Path, words: list[str]) -> None:
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [*MU, "demo", "--frames", "6", "--workers", "3", *words],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    try:
+        shown = b""
+        while b"(opens once; " not in shown:
+            shown += os.read(ours, 65536)
+        site, code = re.findall(r"(http://127\.0\.0\.1:\d+)/#code=(\S+)", shown.decode())[-1]
+        with urlopen(f"{site}/session", json.dumps({"code": code}).encode()) as answer:  # noqa: S310
+            assert json.load(answer)["token"]
+        if words:
+            process.send_signal(signal.SIGINT)
+        else:
+            os.write(ours, b"\n")
+        assert process.wait(LIMIT) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(its)
+        os.close(ours)
     assert left(tmp_path) == []
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ BUCKET = "mu-demo"
 """Of a demo's S3."""
 DASHBOARD_TIMEOUT = 60.0
 """Seconds for a coordinator to serve its dashboard."""
+DASHBOARD_OPEN = 60.0
+"""Seconds that a dashboard is served which the user has not asked for."""
 RENDEZVOUS_TIMEOUT = 60.0
 """Seconds for a rendezvous to listen."""
 
@@ -163,9 +166,10 @@ def write_report(work: Path, path: Path) -> None:
     write_whole(path, report_of(coordinator, coordinator.get("jobs")["jobs"][-1]["job"]))
 
 
-def stay(work: Path, clock: Clock, cleanup: ExitStack) -> None:
+def show_dashboard(work: Path, clock: Clock, cleanup: ExitStack, *, is_kept: bool) -> None:
     """Serve the dashboard of the demo's jobs, and say where, until the user interrupts.
 
+    :param is_kept: False: it ends with a line on standard input too, and after :data:`DASHBOARD_OPEN`.
     :raises DemoError: it is not served in time.
     """
     state = str(work / "state")
@@ -182,9 +186,13 @@ def stay(work: Path, clock: Clock, cleanup: ExitStack) -> None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise DemoError("the coordinator that was to serve the dashboard did not start") from None
             time.sleep(0.1)
-    clock.say(f"dashboard: {address}   (opens once; an interrupt ends it)")
+    ends = "an interrupt ends it" if is_kept else "ends with Enter, or after a minute: STAY=1, or --stay, keeps it"
     with suppress(KeyboardInterrupt):
-        signal.pause()
+        clock.say(f"dashboard: {address}\n   (opens once; {ends})")
+        if is_kept:
+            signal.pause()
+        else:
+            select.select([sys.stdin], [], [], DASHBOARD_OPEN)
 
 
 def start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:

@@ -4,6 +4,7 @@ Everything lives in one temporary directory and ends with the command, in whatev
 """
 
 import argparse
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,13 +12,14 @@ from pathlib import Path
 from mu_twisted.aws import AwsControl
 from mu_twisted.base import counted
 from mu_twisted.cli._parser import CommandParsers, whole_number
-from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, stay, write_report
+from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, show_dashboard, write_report
 from mu_twisted.client import UsageError
 
 VIDEO = "testsrc"
 FUNCTION = "png2y4m_demo"
 REPORT = "mu-demo-report.html"
 WIDTH, HEIGHT = 640, 360
+READ_ON = "read on: README.md, docs/tutorial.md (write a pipeline of your own), docs/local.md (keep the S3 and Lambda)"
 COMMAND = b"./ffmpeg -nostdin -v error -y -i ##INFILE## -pix_fmt yuv420p ##OUTFILE##"
 
 
@@ -28,11 +30,12 @@ def add(commands: CommandParsers) -> None:
         help="run png2y4m on this machine, with nothing but this program",
         description="Make PNG frames, store them in an S3 of our own, make a Lambda function of the worker and ffmpeg, "
         "have workers turn the frames into Y4M chunks, and check every chunk. Uses loopback only, and leaves a "
-        f"report of the job, {REPORT}, in this directory.",
+        f"report of the job, {REPORT}, in this directory. On a terminal it ends with an address that opens the job's "
+        "dashboard for a minute.",
     )
     parser.add_argument("--frames", type=whole_number(1, 100_000), default=60, help="frames to make (default: 60)")
     parser.add_argument("--workers", type=whole_number(1, 1000), default=10, help="workers, one a chunk (default: 10)")
-    parser.add_argument("--stay", action="store_true", help="serve the job's dashboard at the end, until an interrupt")
+    parser.add_argument("--stay", action="store_true", help="keep the dashboard open at the end, until an interrupt")
     parser.set_defaults(run=run)
 
 
@@ -57,11 +60,11 @@ def run(options: argparse.Namespace) -> None:
         write_report(work, Path(REPORT))
         clock.report()
         print(f"report: {REPORT} (what the job did, to be opened in a browser)")
-        if options.stay:
-            stay(work, clock, cleanup)
+        print(READ_ON, flush=True)
+        if options.stay or (sys.stdin.isatty() and sys.stdout.isatty()):
+            show_dashboard(work, clock, cleanup, is_kept=options.stay)
         else:
-            print("dashboard: `mu demo --stay` ends with its address, and keeps it open")
-    print("read on: README.md, docs/tutorial.md (write a pipeline of your own), docs/local.md (keep the S3 and Lambda)")
+            print("dashboard: `make demo STAY=1`, or `mu demo --stay`, ends with its address and keeps it open")
 
 
 def _store_frames(control: AwsControl, ffmpeg: Path, directory: Path, frames: int) -> None:
