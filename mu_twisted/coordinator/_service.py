@@ -173,6 +173,8 @@ class Jobs:
         self._closing = True
         self.observation.watches.close()
         unfinished = list(self._keeping)
+        for writing in list(self._checkpoints.values()):
+            writing.cancel()
         self._slices.stop()
         self._background.stop()
         for keeping in unfinished:  # the next to ask may ask the records
@@ -528,7 +530,7 @@ class Jobs:
     def _checkpointing(self, name: str) -> Steps[None]:
         active = self._active_jobs.active(name)
         if active is not None:
-            job, label = active.run.job, active.run.labels
+            job, label = active.run.job, active.run.label
             yield from self._archive.keeping_running(active.request, active.submitted, job, label, active.changes)
 
     def _job_ended(self, status: JobStatus, job: Job, label: Labels) -> None:

@@ -75,6 +75,13 @@ class JobView:
         return not (together or ledger.kept_open or ledger.extensions)
 
     @property
+    def has_unannounced(self) -> bool:
+        """Whether a task is done and its result not announced, though no attempt at it is under way: after a restart,
+        the worker at another attempt may come back.
+        """
+        return self._data.ledger.tally[TaskState.ACTIVE] > len(self._data.attempts)
+
+    @property
     def text_room(self) -> int:
         """Characters of errors and remarks that are kept whole beside those that there are."""
         return self._data.ledger.text_room

@@ -10,10 +10,12 @@ from mu_twisted.storage._output_page import MAX_PAGE_BYTES, reading_page, readin
 from mu_twisted.storage._stored_jobs import StoredJobs
 from mu_twisted.storage._task_file import (
     LINE,
+    Checkpoint,
     TaskFile,
     TaskFileError,
     TaskLine,
     TaskList,
+    checksum,
     is_held_so,
     reading_tasks,
     task_line,
@@ -37,6 +39,7 @@ __all__ = [
     "LINE",
     "MAX_PAGE_BYTES",
     "SCHEMA",
+    "Checkpoint",
     "CountFile",
     "Labels",
     "StoredJobs",
@@ -46,6 +49,7 @@ __all__ = [
     "TaskList",
     "as_settled",
     "boot_id",
+    "checksum",
     "come_to",
     "count_path",
     "is_held_so",

@@ -13,6 +13,7 @@ SELECT job FROM names WHERE job IS NOT NULL ORDER BY (SELECT MIN(number) FROM ev
 """
 """Looks at two entries of the index for each job, and not at all rows, as GROUP BY would."""
 LAST_RECORD = "SELECT number, record FROM events WHERE job = ? ORDER BY number DESC LIMIT 1"
+RECORD = "SELECT record FROM events WHERE job = ? AND number = ?"
 RECORDS_BEHIND = "SELECT record FROM events WHERE job = ? AND number > ? ORDER BY number"
 LAST_NUMBER = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
 """The number of the last record that there ever was: those of jobs that were removed count."""

@@ -28,10 +28,10 @@ from mu_twisted.statuses import (
     parse_cursor,
 )
 from mu_twisted.storage._journal_check import how_to_read, stamp_of
-from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, RECORDS_BEHIND, opened
+from mu_twisted.storage._journal_rows import JOB_NAMES, LAST_RECORD, RECORD, RECORDS_BEHIND, opened
 from mu_twisted.storage._output_page import reading_page, reading_results
 from mu_twisted.storage._task_changes import TaskChanges, UnfoldedRecord
-from mu_twisted.storage._task_file import TaskFile, TaskFileError
+from mu_twisted.storage._task_file import Checkpoint, TaskFile, TaskFileError, checksum
 from mu_twisted.storage._task_pages import as_settled, no_label, page_of, settled_last, settled_page, with_results
 
 T = TypeVar("T")
@@ -166,11 +166,14 @@ class StoredJobs:
         raise _NotHere
 
     def _task_file_of(self, name: str, end: int) -> TaskFile:
-        def changes(after: int, room: int) -> TaskChanges:
+        def changes(after: int, checkpoint: Checkpoint) -> TaskChanges:
             if (name, after) not in self._changes:
                 with closing(self._opened()) as database:
+                    last = database.execute(RECORD, (name, checkpoint.last)).fetchone()
+                    if last is None or checksum(last[0]) != checkpoint.checksum:
+                        raise TaskFileError("it is of another journal")
                     rows = (record for (record,) in database.execute(RECORDS_BEHIND, (name, after)))
-                    self._changes[name, after] = TaskChanges(rows, room)
+                    self._changes[name, after] = TaskChanges(rows, checkpoint.room)
             return self._changes[name, after]
 
         return TaskFile(self._directory / name / "tasks.jsonl", end, changes)

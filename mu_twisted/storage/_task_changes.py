@@ -15,6 +15,7 @@ _IRRELEVANT = frozenset({"started", "launched", "forgiven", "store", "cancelled"
 _AGAIN = frozenset({"retried", "enlarged"})
 _DECISIVE = frozenset({"done", "beaten"})
 """Outcomes of attempts that may have decided about their task."""
+_UNDECIDED = "what follows from the end of an attempt may not be on record"
 
 
 class UnfoldedRecord(Exception):
@@ -59,10 +60,14 @@ class TaskChanges:
         self._errors: dict[int, str] = {}
         decode = msgspec.json.Decoder(_ShownRow).decode
         states, attempts, settled = self._states, self._attempts, self.settled
-        record: _ShownFields | None = None
+        superseded: set[int] = set()
+        decides = False  # whether more may follow from the record before than is on record
         for row in rows:
             record = decode(row).record
             kind = record.type
+            if decides and kind == "started":
+                raise UnfoldedRecord(_UNDECIDED)
+            decides = kind == "attempt-ended" and (record.costs or record.outcome in _DECISIVE)
             if kind == "assigned":
                 states[record.task] = "waiting"  # of a job that does not run none is active
                 attempts[record.task] = record.attempt + 1
@@ -72,7 +77,10 @@ class TaskChanges:
                 elif record.outcome == "failed":
                     self._errors[record.task] = record.error or ""
                     room -= len(record.error or "")
+                elif record.outcome == "beaten":
+                    superseded.add(record.task)
             elif kind == "result":
+                superseded.discard(record.task)
                 states[record.task] = "done"
                 settled.append(record.task)
                 self.done += 1
@@ -91,8 +99,8 @@ class TaskChanges:
                 raise UnfoldedRecord(kind)
         if room < 0:
             raise UnfoldedRecord("not all errors are kept")
-        if record is not None and record.type == "attempt-ended" and (record.costs or record.outcome in _DECISIVE):
-            raise UnfoldedRecord("what follows from the end of an attempt may not be on record")
+        if decides or superseded:
+            raise UnfoldedRecord(_UNDECIDED)
 
     def moved_to(self, state: str) -> list[int]:
         """The tasks that were moved and are in this state now."""

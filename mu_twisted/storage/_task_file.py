@@ -8,6 +8,7 @@ changed since (:class:`~mu_twisted.storage._task_changes.TaskChanges`).
 """
 
 import os
+import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -29,6 +30,28 @@ _END = 21
 _encode = msgspec.json.Encoder().encode
 
 
+class Checkpoint(msgspec.Struct, frozen=True):
+    """How far a job that runs had come when its file was written, which took some turns.
+
+    :param last: the number of the last record that tasks were read after; the rest is of the file's ``end``.
+    :param checksum: of that record: a journal that has lost its last records, or was put back, goes on with others of
+        the same numbers.
+    :param room: characters that are left, after ``end``, for errors and remarks of more records.
+    """
+
+    last: int
+    checksum: int
+    room: int
+
+
+_Changes = Callable[[int, Checkpoint], TaskChanges | None]
+
+
+def checksum(record: str) -> int:
+    """Tells a record of a journal from another with the same number."""
+    return zlib.crc32(record.encode())
+
+
 @dataclass(frozen=True)
 class TaskList:
     """The tasks of a job that is not being run.
@@ -38,8 +61,7 @@ class TaskList:
     :param again: those that have a result, and were to run again for their messages.
     :param labelled: whether their labels could be asked for.
     :param held: how the job stands, where it is not over.
-    :param last: the number of the last record that tasks were read after; None: that which the rest is of, too.
-    :param room: characters that are left for errors and remarks of more records.
+    :param checkpoint: of a job that runs; None: it does not.
     :param length: how many tasks there are, where they are not here.
     """
 
@@ -48,8 +70,7 @@ class TaskList:
     again: frozenset[int]
     labelled: bool
     held: JobStatus | None = None
-    last: int | None = None
-    room: int | None = None
+    checkpoint: Checkpoint | None = None
     length: int | None = None
 
     @property
@@ -96,8 +117,7 @@ class _TaskIndex(msgspec.Struct):
     labelled: bool
     lines: Sequence[_LinePlace]
     held: JobStatus | None = None
-    last: int | None = None
-    room: int | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class TaskFile:
@@ -105,12 +125,12 @@ class TaskFile:
 
     :param path: of the file.
     :param end: the number of the job's last record.
-    :param changes: what the records behind a number have changed, with that room, or None for nothing that matters
-        here; None: the file is to be of all records.
+    :param changes: what the records behind a checkpoint's number have changed, or None for nothing that matters here;
+        None: the file is to be no checkpoint.
     :raises TaskFileError: there is none of these records, or it is damaged; reading it may raise that as well.
     """
 
-    def __init__(self, path: Path, end: int, changes: Callable[[int, int], TaskChanges | None] | None = None) -> None:
+    def __init__(self, path: Path, end: int, changes: _Changes | None = None) -> None:
         self._decoder = msgspec.json.Decoder(list[TaskStatus])
         try:
             self._file: BinaryIO = path.open("rb")
@@ -119,13 +139,7 @@ class TaskFile:
         try:
             self._index = _index_of(self._file)
             index = self._index
-            if index.form != _FORM or index.end > end or (index.last or 0) > end:
-                raise TaskFileError("it is of other records")
-            self._changes: TaskChanges | None = None
-            if index.end < end:
-                if changes is None or index.held is None or index.room is None:
-                    raise TaskFileError("it is of other records")
-                self._changes = changes(index.end, index.room)
+            self._changes = _changes_behind(index, end, changes)
         except BaseException:
             self._file.close()
             raise
@@ -243,6 +257,15 @@ class TaskFile:
         return tasks if self._changes is None else [self._changes.applied(task) for task in tasks]
 
 
+def _changes_behind(index: _TaskIndex, end: int, changes: _Changes | None) -> TaskChanges | None:
+    checkpoint = index.checkpoint
+    if index.form == _FORM and checkpoint is None and index.end == end:
+        return None
+    if index.form == _FORM and checkpoint is not None and changes is not None and index.end <= checkpoint.last <= end:
+        return changes(index.end, checkpoint)
+    raise TaskFileError("it is of other records")
+
+
 def _index_of(file: BinaryIO) -> _TaskIndex:
     try:
         end = file.seek(-_END, os.SEEK_END)
@@ -308,7 +331,8 @@ def writing_lines(
     places: list[_LinePlace] = []
     at = 0
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)  # one that was left behind may still be written to
+        with partial.open("xb") as file:
             for line in lines:
                 file.write(line.text)
                 places.append(_LinePlace(line.first, at, len(line.text), line.states))
@@ -318,15 +342,14 @@ def writing_lines(
             if found is not None:
                 settled, again = list(found.settled), sorted(found.again)
                 index = _TaskIndex(
-                    *(_FORM, end, found.count, settled, again, found.labelled, places, found.held),
-                    *(found.last, found.room),
+                    *(_FORM, end, found.count, settled, again, found.labelled, places, found.held, found.checkpoint)
                 )
                 file.write(_encode(index) + b"\n" + b"%020d\n" % at)
         partial.unlink() if found is None else partial.replace(path)
         return found is not None
-    except (OSError, UnicodeEncodeError, TaskFileError, GeneratorExit) as error:  # an error may quote anything
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
-        if isinstance(error, GeneratorExit):
+        if not isinstance(error, OSError | UnicodeEncodeError | TaskFileError):  # an error may quote anything
             raise
         return False

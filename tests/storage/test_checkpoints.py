@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 from map_jobs import MapCoordinator
+from memory_jobs import fill_the_disk
+from stored_answers import Question, stored, whole, without_task_files
 from worker_double import WorkerDouble, ours
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.coordinator._slices import PAUSE, SLICE
-from mu_twisted.daemons.records import opened
+from mu_twisted.coordinator.records import _archive
 from mu_twisted.pipelines import combinations
-from mu_twisted.storage import StoredJobs
+from mu_twisted.statuses import TaskStatus
+from mu_twisted.storage import TaskList, writing_tasks
 
-Query = dict[str, object]
 INPUTS = [f"in {number}.png" for number in range(1100)]
 """Three lines of the file of tasks."""
 CUTS = 14
@@ -96,30 +99,12 @@ class Run:
         with closing(sqlite3.connect(directory / "journal.db")) as database, database:
             database.execute("DELETE FROM events WHERE number > ?", (last,))
 
-    def questions(self) -> list[tuple[tuple[str, ...], Query]]:
-        wanted: list[tuple[str, Query]] = [("", {}), ("tasks", {}), ("tasks", {"cursor": 990})]
+    def questions(self) -> list[Question]:
+        wanted: list[tuple[str, dict[str, object]]] = [("", {}), ("tasks", {}), ("tasks", {"cursor": 990})]
         wanted += [("tasks", {"state": state}) for state in ("done", "failed", "waiting")]
         wanted += [("settled", {}), ("settled", {"after": 7, "results": 1})]
         wanted += [("output", {}), ("output", {"failed": 1}), ("output", {"called": INPUTS[0]})]
         return [(("jobs",), {}), *((("jobs", self.job, *filter(None, [what])), query) for what, query in wanted)]
-
-
-def stored(directory: Path, queries: list[tuple[tuple[str, ...], Query]]) -> list[Any]:
-    jobs = StoredJobs(directory)
-    answers = [jobs.answer(path, query) for path, query in queries]
-    return [None if answer is None else json.loads(answer) for answer in answers]
-
-
-def whole(directory: Path, queries: list[tuple[tuple[str, ...], Query]]) -> list[Any]:
-    (file,) = directory.glob("jobs/*/tasks.jsonl")
-    file.unlink()
-    found = []
-    with opened(directory, lambda: 9.0) as records:
-        for path, query in queries:
-            texts = {key: str(value) for key, value in query.items()}
-            status, body = records.answer("GET", ("v1", *path), texts, b"")
-            found.append(json.loads(body) if status == 200 else None)
-    return found
 
 
 def index_of(tasks: bytes) -> Any:
@@ -128,7 +113,7 @@ def index_of(tasks: bytes) -> Any:
 
 def end_of(tasks: bytes) -> int:
     """The last record that a file of tasks may have seen."""
-    return int(index_of(tasks)["last"])
+    return int(index_of(tasks)["checkpoint"]["last"])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -147,7 +132,7 @@ def test_any_cut_of_the_records_is_told_of_as_by_all_of_them(tmp_path: Path, see
         answers = stored(directory, queries)
         if last < end_of(tasks):
             assert answers == [None] * len(queries)
-        right = whole(directory, queries)
+        right = whole(without_task_files(directory), queries)
         for question, answer, expected in zip(queries, answers, right, strict=True):
             assert answer in (None, expected), (question, last, end_of(tasks))
             told += answer is not None
@@ -171,7 +156,106 @@ def test_a_running_job_has_a_checkpoint_from_its_beginning_on(tmp_path: Path) ->
     run.kill()
     (status,) = stored(tmp_path, [(("jobs", run.job), {})])
     assert (status["state"], status["waiting"]) == ("held", status["tasks"])
-    assert [status] == whole(tmp_path, [(("jobs", run.job), {})])
+    assert [status] == whole(without_task_files(tmp_path), [(("jobs", run.job), {})])
+
+
+def test_a_checkpoint_of_records_that_the_journal_has_lost_is_not_used(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", 3)
+    run.go_on(120)
+    run.kill()
+    tasks, question = run.copies[-1], [(("jobs", run.job), {})]
+    run.cut(tmp_path / "same", run.numbers()[-1], tasks)
+    assert stored(tmp_path / "same", question) != [None]
+    run.cut(tmp_path / "other", run.numbers()[-1], tasks)
+    with closing(sqlite3.connect(tmp_path / "other" / "journal.db")) as database, database:
+        other = """UPDATE events SET record = replace(record, '"at":', '"at":1') WHERE number = ?"""
+        database.execute(other, (end_of(tasks),))
+    assert stored(tmp_path / "other", question) == [None]
+
+
+def test_what_is_not_on_record_is_in_no_file(tmp_path: Path) -> None:
+    world = MapCoordinator(tmp_path)
+    job = world.map(combinations([INPUTS[:1]]), "--retries=0", "--", "convert {}")
+    world.do_next(job, "0-0", 1)
+    world.clock.pump([PAUSE] * 5)
+    fill_the_disk(world)
+    world.retry(job)
+    world.do_next(job, "1-0")
+    world.clock.pump([PAUSE] * 5)
+    assert world.jobs.job(job).state == "done"
+    world.journal._database.close()
+    question: list[Question] = [(("jobs", job, "tasks"), {})]
+    answer = stored(tmp_path, question)
+    assert answer in ([None], whole(without_task_files(tmp_path), question))
+
+
+def test_a_result_that_waits_for_a_superseded_worker_is_left_to_the_whole(tmp_path: Path) -> None:
+    world = MapCoordinator(tmp_path)
+    job = world.map(combinations([INPUTS[:5]]), "--max-workers=3", "--speculate=1", "--", "convert {}")
+    workers = {launch_id: world.worker(job, launch_id) for launch_id in ("0-0", "0-1", "0-2")}
+
+    def does_next(launch_id: str) -> None:
+        (command,) = [one for one in workers[launch_id].takes() if one.startswith(b"run:")]
+        workers[launch_id].says(b"OK:RETVAL(0):OUTPUT(oh):COMMAND(%b)" % command[4:])
+        workers[launch_id].says(ours(f"{job}/{launch_id}"))
+
+    for launch_id in ("0-1", "0-2", "0-1"):
+        world.clock.advance(0.5)
+        does_next(launch_id)
+    world.clock.pump([1.0] * 20)
+    does_next("0-2")
+    does_next("0-2")  # the task of 0-0, which is superseded and may be at it still
+    questions: list[Question] = [(("jobs", job), {}), (("jobs", job, "tasks"), {}), (("jobs", job, "settled"), {})]
+    world.killed_and_started_again()
+    world.clock.pump([PAUSE] * 5)
+    assert world.journal.last(job)["record"]["outcome"] == "beaten"
+    world.journal.append(job, {"at": 1.0, "record": {"type": "started", "generation": 2}})
+    world.journal.flush()
+    world.journal._database.close()
+    answers = stored(tmp_path, questions)
+    for answer, right in zip(answers, whole(without_task_files(tmp_path), questions), strict=True):
+        assert answer in (None, right)
+
+
+def test_of_a_job_that_has_no_checkpoints_no_changes_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_archive, "MAX_KEPT", 2)
+    world = MapCoordinator(tmp_path)
+    job = world.map(combinations([INPUTS[:3]]), "--max-workers=3", "--", "convert {}")
+    world.clock.pump([PAUSE] * 3)
+    world.do_next(job, "0-0")
+    active = world.jobs._active_jobs.active(job)
+    assert active is not None
+    assert not active.changes.is_due
+    assert active.changes.take() == (None, set())
+    assert not list(tmp_path.glob("jobs/*/tasks.jsonl*"))
+
+
+def test_a_coordinator_that_stops_amid_a_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
+    world = MapCoordinator(tmp_path)
+    job = world.map(combinations([INPUTS]), "--max-workers=3", "--", "convert {}")
+    world.clock.pump([PAUSE] * 3)
+    before = (tmp_path / "jobs" / job / "tasks.jsonl").read_bytes()
+    world.jobs._checkpoint(job)
+    world.clock.takes = SLICE
+    world.clock.pump([PAUSE])
+    assert list(tmp_path.glob("jobs/*/tasks.jsonl.new"))
+    world.jobs.stop()
+    assert not list(tmp_path.glob("jobs/*/tasks.jsonl.new"))
+    assert (tmp_path / "jobs" / job / "tasks.jsonl").read_bytes() == before
+
+
+def test_a_checkpoint_that_was_left_half_written_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    found = [TaskList([TaskStatus(0, state, 1)], [0], frozenset(), True) for state in ("done", "failed")]
+    left = writing_tasks(path, 1, found[0])
+    next(left)
+    exhaust(writing_tasks(path, 2, found[1]))
+    text = path.read_bytes()
+    left.close()
+    assert path.read_bytes() == text
+    assert b'"failed"' in text
 
 
 def test_half_a_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
@@ -182,15 +266,15 @@ def test_half_a_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
     last = run.numbers()[-1]
     for at, tasks in enumerate([first[: len(first) // 2], first[:-1], later[:-30], b"", later[:100] + first[100:]]):
         run.cut(tmp_path / str(at), last, tasks)
-        answers = stored(tmp_path / str(at), [(("jobs", run.job, "tasks"), {"state": "waiting"})])
-        assert answers in ([None], whole(tmp_path / str(at), [(("jobs", run.job, "tasks"), {"state": "waiting"})]))
+        question: list[Question] = [(("jobs", run.job, "tasks"), {"state": "waiting"})]
+        assert stored(tmp_path / str(at), question) in ([None], whole(without_task_files(tmp_path / str(at)), question))
 
 
 def test_records_whose_meaning_is_not_known_are_left_to_the_whole(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", 2)
     run.go_on(120)
     run.kill()
-    question: list[tuple[tuple[str, ...], Query]] = [(("jobs", run.job), {})]
+    question: list[Question] = [(("jobs", run.job), {})]
     for at, record in enumerate(
         ['{"type":"unknown"}', '{"type":"kept-open"}', '{"task":1}', "7", '{"type":"finished"}']
     ):

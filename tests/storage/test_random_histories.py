@@ -1,21 +1,17 @@
 """Whatever has become of jobs, their files say of them what all records say, or nothing."""
 
-import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from map_jobs import MapCoordinator
 from memory_jobs import draw_names
+from stored_answers import Question, stored, whole
 from worker_double import ours
 
 from mu_twisted.base import MuError
-from mu_twisted.daemons.records import opened
 from mu_twisted.pipelines import combinations
-from mu_twisted.storage import StoredJobs
 
-Question = tuple[tuple[str, ...], dict[str, object]]
 STATES = ("done", "failed", "waiting", "blocked")
 
 
@@ -98,21 +94,6 @@ def questions(jobs: list[str]) -> list[Question]:
         output: list[dict[str, object]] = [{}, {"failed": 1}, {"task": 0}, {"task": 1, "which": "all"}]
         output += [{"called": "0.png"}, {"called": "a/1.png"}, {"after": "1.0.0"}]
         found += [(("jobs", job, "output"), query) for query in output]
-    return found
-
-
-def stored(directory: Path, queries: list[Question]) -> list[Any]:
-    answers = [StoredJobs(directory).answer(path, query) for path, query in queries]
-    return [None if answer is None else json.loads(answer) for answer in answers]
-
-
-def whole(directory: Path, queries: list[Question]) -> list[Any]:
-    found = []
-    with opened(directory, lambda: 9.0) as records:
-        for path, query in queries:
-            texts = {key: str(value) for key, value in query.items()}
-            status, body = records.answer("GET", ("v1", *path), texts, b"")
-            found.append(json.loads(body) if status == 200 else None)
     return found
 
 

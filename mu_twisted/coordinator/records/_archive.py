@@ -31,12 +31,14 @@ from mu_twisted.statuses import (
 )
 from mu_twisted.storage import (
     LINE,
+    Checkpoint,
     Labels,
     TaskFile,
     TaskFileError,
     TaskLine,
     TaskList,
     as_settled,
+    checksum,
     is_held_so,
     no_label,
     page_of,
@@ -225,13 +227,13 @@ class JobArchive:
             if self._ending.get(name) is ending:
                 del self._ending[name]
         if self._statuses.get(name) is status:
-            yield from self._writing(name, self._journal.end(name), found)
+            yield from self._writing(name, self._end(name), found)
 
     def keeping_held(self, history: History, job: Job) -> Steps[None]:
         """Keep the tasks of a job that is held, and how it stands, for whoever asks next, unless they are kept."""
         status = self[history.name]
-        path, end = self._task_file(status.job), self._journal.end(status.job)
-        if status.tasks <= MAX_KEPT and not is_held_so(path, end, status):
+        path, end = self._task_file(status.job), self._end(status.job)
+        if end is not None and status.tasks <= MAX_KEPT and not is_held_so(path, end, status):
             found = replace((yield from _task_list(job, self._labels(history.request))), held=status)
             self._keep(status.job, status, (found, no_label))
             with suppress(OSError):  # then the file cannot be written, either
@@ -250,21 +252,24 @@ class JobArchive:
         :param changes: since this was done last.
         """
         name, path = job.name, self._task_file(job.name)
-        if name in self._written:
-            return  # from when it ended before; the next record asks for it again
-        end = self._journal.end(name)
-        held = _held(request, submitted, job, UNSERVED, UNSERVED_UNTIL)
-        before, changed = changes.take()
-        is_kept = job.is_plain and request.source is None and held.tasks <= MAX_KEPT
-        if not is_kept or job.over or self._journal.waiting:
+        if not job.is_plain or request.source is not None or job.counts().tasks > MAX_KEPT:
+            changes.stop()
             return
-        of_end = TaskList((), list(job.settled), frozenset(), True, held, room=job.text_room, length=held.tasks)
+        # The next record asks for it again: the file is being written from when the job ended before, or the records
+        # do not say yet how the job stands.
+        if name in self._written or job.over or job.has_unannounced or (end := self._end(name)) is None:
+            return
+        before, changed = changes.take()
+        held = _held(request, submitted, job, UNSERVED, UNSERVED_UNTIL)
+        of_end, room = TaskList((), list(job.settled), frozenset(), True, held, length=held.tasks), job.text_room
         with suppress(OSError):  # then the file cannot be written, either
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
         def completed() -> TaskList | None:
-            last = self._journal.end(name)  # nothing stands in the file that is not on record
-            return None if job.over or self._journal.waiting else replace(of_end, last=last)
+            if job.over or self._end(name) is None:
+                return None  # nothing stands in the file that is not on record
+            last, record = self._journal.last_text(name)
+            return replace(of_end, checkpoint=Checkpoint(last, checksum(record), room))
 
         self._written.add(name)
         try:
@@ -285,11 +290,12 @@ class JobArchive:
             return kept
         self._reading.add(name)
         try:
-            end = self._journal.end(name)
+            end = self._end(name)
             over = status.ended is not None
             may_ask = over or self._labels_held
-            file = self._task_file(name)
-            found = (yield from reading_tasks(file, end)) if over or status.state == "held" else None
+            found = None
+            if end is not None and (over or status.state == "held"):
+                found = yield from reading_tasks(self._task_file(name), end)
             if found is None:
                 history, job = yield from self.folding(name)
                 found = yield from _task_list(job, self._labels(history.request) if may_ask else None)
@@ -305,9 +311,17 @@ class JobArchive:
         self._keep(name, status, kept)
         return kept
 
-    def _writing(self, name: str, end: int, found: TaskList) -> Steps[None]:
-        """Write the tasks into the job's file, unless it is being written: what it has is known by its last record."""
-        if name in self._written:
+    def _end(self, name: str) -> int | None:
+        """The number of a job's last record, by which its file of tasks is known; None: not all records are on disk."""
+        end = self._journal.end(name)
+        return None if self._journal.waiting else end
+
+    def _writing(self, name: str, end: int | None, found: TaskList) -> Steps[None]:
+        """Write the tasks into the job's file, unless it is being written: what it has is known by its last record.
+
+        :param end: the number of that; None: a file would say what is not on record.
+        """
+        if end is None or name in self._written:
             return
         self._written.add(name)
         try:
@@ -479,7 +493,7 @@ def _lines_of(path: Path, before: int | None, end: int) -> AbstractContextManage
     :param end: that of the last record now.
     """
 
-    def changes(after: int, _room: int) -> None:
+    def changes(after: int, _: Checkpoint) -> None:
         if after != before:
             raise TaskFileError("it is another")
 
@@ -489,7 +503,7 @@ def _lines_of(path: Path, before: int | None, end: int) -> AbstractContextManage
     return nullcontext()
 
 
-def _running_lines(job: Job, label: Labels, old: TaskFile | None, changed: frozenset[int]) -> Iterator[TaskLine]:
+def _running_lines(job: Job, label: Labels, old: TaskFile | None, changed: set[int]) -> Iterator[TaskLine]:
     """The tasks of a job that runs, as if it did not.
 
     :param old: where those stand that have not changed since; None: nowhere.

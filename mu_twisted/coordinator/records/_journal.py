@@ -230,9 +230,14 @@ class Journal:
 
         :raises JournalError: it is damaged.
         """
-        self.flush()
-        ((_, record),) = self._read(LAST_RECORD, job)
+        _, record = self.last_text(job)
         return self._decoded(job, record)
+
+    def last_text(self, job: str) -> tuple[int, str]:
+        """The last record of a job, as :meth:`end` counts, and as it is kept."""
+        self.flush()
+        ((number, record),) = self._read(LAST_RECORD, job)
+        return number, record
 
     def removing(self, job: str) -> Steps[None]:
         """Delete all records of a job, the last at the end: where this is interrupted, it can be done again. What the

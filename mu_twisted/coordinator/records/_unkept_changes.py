@@ -20,14 +20,17 @@ class UnkeptChanges:
         self._records = self._span
         self._tasks: set[int] = set()
         self._end: int | None = None
+        self._is_stopped = False
 
     @property
     def is_due(self) -> bool:
         """Whether a checkpoint is to be made."""
-        return self._records >= self._span
+        return self._records >= self._span and not self._is_stopped
 
     def note(self, records: Sequence[JobRecord]) -> None:
         """These were appended to the journal."""
+        if self._is_stopped:
+            return
         self._records += len(records)
         for record in records:
             task = getattr(record, "task", None)
@@ -36,13 +39,18 @@ class UnkeptChanges:
             else:
                 self._tasks.update(getattr(record, "tasks", ()))
 
-    def take(self) -> tuple[int | None, frozenset[int]]:
+    def stop(self) -> None:
+        """There are to be no checkpoints of the job: nothing is counted any more."""
+        self._is_stopped = True
+        self._tasks.clear()
+
+    def take(self) -> tuple[int | None, set[int]]:
         """A checkpoint is begun.
 
         :returns: the number of the record that the one before is of, None if there is none that can be used, and the
             tasks that have changed since.
         """
-        found = self._end, frozenset(self._tasks)
+        found = self._end, self._tasks
         self._records, self._tasks, self._end = 0, set(), None
         return found
 
