@@ -31,7 +31,7 @@ SMALL_WINDOW = 32 << 10
 SMALL_PART = 4 << 10
 """Bytes up to which parts of a pipe are put together while they wait."""
 MAX_LEFT = 1000
-"""Ends of a job whose workers have left before they met their peers that are remembered."""
+"""Ends of a job that are remembered, of those whose workers have left before they met their peers."""
 
 
 @dataclass(eq=False, slots=True)
@@ -85,17 +85,20 @@ class Pipes:
     def __init__(self, memory: Account) -> None:
         self._memory = memory
         self._ends: dict[tuple[int, bytes], _PipeSide] = {}
-        self._left: OrderedDict[tuple[int, bytes], int] = OrderedDict()
+        self._left: OrderedDict[tuple[int, bytes], tuple[int, OpenPipe | None]] = OrderedDict()
 
     def open(self, end: _PipeSide) -> None:
         """One end is there: join it with the other if that is."""
-        task, opened = end.session.task, end.opened
+        task, mine, opened = end.session.task, end.session.attempt, end.opened
         self._ends[task, opened.name] = end
         self._left.pop((task, opened.name), None)
         key = opened.peer, opened.name
         other = self._ends.get(key)
         if other is None or other.session.attempt < opened.attempt:
-            if self._left.get(key, -1) >= opened.attempt:
+            attempt, closed = self._left.get(key, (-1, None))
+            if attempt == opened.attempt and opened.writes and closed == OpenPipe(task, mine, opened.name, False):
+                self._say_closed(end)
+            elif attempt >= opened.attempt:
                 self.cut(end, f"task {opened.peer} has left its end of pipe {_shown(end)} unused")
             return
         if other.session.attempt > opened.attempt:
@@ -104,11 +107,13 @@ class Pipes:
         theirs = other.opened
         if (theirs.peer, theirs.writes) != (task, not opened.writes):
             self.cut(end, f"task {opened.peer} has no such end of pipe {_shown(end)}")
+        elif other.closed and theirs.attempt == mine:
+            self._say_closed(end)
         elif other.over:
             self.cut(end, other.error or f"task {opened.peer} has closed its end of pipe {_shown(end)}")
-        elif theirs.attempt == end.session.attempt:
+        elif theirs.attempt == mine:
             self._join(end, other)
-        elif theirs.attempt < end.session.attempt:
+        elif theirs.attempt < mine:
             self.cut(other, f"task {task} has begun again, and has another pipe {_shown(end)} since")
 
     def _join(self, end: _PipeSide, other: _PipeSide) -> None:
@@ -196,10 +201,7 @@ class Pipes:
         end.parts.clear()
         end.last = None
         if pipe is not None and not pipe.writer.over:
-            pipe.writer.over = True
-            self._say(pipe.writer, ClosePipe(pipe.writer.opened.peer, pipe.writer.opened.name).encode())
-        elif pipe is None:
-            self._remember(end)
+            self._say_closed(pipe.writer)
         self._release(end)
 
     def cut(self, end: _PipeSide, reason: str, *, notify: bool = True) -> None:
@@ -222,9 +224,9 @@ class Pipes:
 
     def leave(self, end: _PipeSide, reason: str) -> None:
         """The end's connection is gone."""
+        if end.pipe is None:
+            self._remember(end)
         if not end.over:
-            if end.pipe is None:
-                self._remember(end)
             self.cut(end, reason, notify=False)
         key = end.session.task, end.opened.name
         if self._ends.get(key) is end:
@@ -236,8 +238,12 @@ class Pipes:
         end.last = last
         end.session.wake(end)
 
+    def _say_closed(self, writer: _PipeSide) -> None:
+        writer.over = True
+        self._say(writer, ClosePipe(writer.opened.peer, writer.opened.name).encode())
+
     def _remember(self, end: _PipeSide) -> None:
-        self._left[end.session.task, end.opened.name] = end.session.attempt
+        self._left[end.session.task, end.opened.name] = end.session.attempt, end.opened if end.closed else None
         if len(self._left) > MAX_LEFT:
             self._left.popitem(last=False)
 

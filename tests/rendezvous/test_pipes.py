@@ -208,6 +208,31 @@ def test_an_end_whose_task_has_left_it_unused_is_not_waited_for() -> None:
     assert later.hears() == []
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_reader_that_has_closed_it_before_the_writer_came_has_not_broken_it(leaves: bool) -> None:
+    pipes = Pipes(Account(64 << 20))
+    reader, other, writer = Worker(pipes, 5), Worker(pipes, 3, 1), Worker(pipes, 3)
+    reader.says(OpenPipe(3, 0, b"x", False))
+    reader.says(ClosePipe(3, b"x"))
+    if leaves:
+        reader.session.close()
+    writer.says(OpenPipe(5, 0, b"x", True))
+    assert writer.hears() == [ClosePipe(5, b"x")]
+    writer.session.close()
+    other.says(OpenPipe(5, 0, b"x", True))  # which the reader did not mean
+    assert [type(frame) for frame in other.hears()] == [CutPipe]
+
+
+def test_an_end_that_was_cut_before_it_met_the_other_is_not_waited_for() -> None:
+    pipes = Pipes(Account(64 << 20))
+    writer, reader = Worker(pipes, 3), Worker(pipes, 5)
+    reader.says(OpenPipe(3, 0, b"x", False))
+    reader.says(CutPipe(3, b"x", b"its command has ended by signal 9"))
+    reader.session.close()
+    writer.says(OpenPipe(5, 0, b"x", True))
+    assert [type(frame) for frame in writer.hears()] == [CutPipe]
+
+
 HOSTILE: list[tuple[str, Callable[[Worker, Worker], object]]] = [
     ("credit for", lambda writer, _: writer.says(PipeData(5, b"x", b"four"))),
     ("credit came from the writer", lambda writer, _: writer.says(PipeCredit(5, 1, b"x"))),

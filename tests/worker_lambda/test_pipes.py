@@ -263,6 +263,56 @@ def test_a_writer_that_opens_it_only_after_the_reader_has_gone_gets_sigpipe_too(
     assert network.results() == [(-signal.SIGPIPE, b""), (0, b"")]
 
 
+def test_a_writer_whose_run_begins_when_the_reader_has_gone_gets_sigpipe_too(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    writer, reader = pair
+    reader.run("true ##PIPE:x##")
+    network.until(lambda: bool(reader.results))
+    assert writer.pipes._ends[b"x"].over  # it has heard of it
+    writer.run("exec yes > ##PIPE:x##")
+    assert network.results() == [(-signal.SIGPIPE, b""), (0, b"")]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_writer_that_comes_only_after_the_reader_has_gone_gets_sigpipe_too(network: Network, leaves: bool) -> None:
+    reader = network.worker(5, "from:3:0:x")
+    reader.run("true ##PIPE:x##")
+    network.until(lambda: bool(reader.results))
+    if leaves:
+        reader.session.close()
+    network.worker(3, "to:5:0:x").run("exec yes > ##PIPE:x##")
+    assert network.results() == [(0, b""), (-signal.SIGPIPE, b"")]
+
+
+@pytest.mark.parametrize(
+    ("then", "wanted"),
+    [
+        (lambda reader: None, (0, b"")),
+        (lambda reader: reader.pipes.lost("no way"), "pipe 'x' from task 3 broke: no way"),
+        (lambda reader: reader.pipes.kill(), "pipe 'x' from task 3 broke: it was killed"),
+    ],
+)
+def test_a_run_is_over_only_when_the_rendezvous_knows_how_its_pipe_has_ended(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], then: Callable[[PipedWorker], None], wanted: Result
+) -> None:
+    reader = network.workers.pop(5)  # it has no connection now
+
+    def is_over() -> bool:
+        reader.runs.tick()
+        reader.pipes.step()
+        return reader.pipes._ends[b"x"].over
+
+    reader.run("true ##PIPE:x##")
+    network.until(is_over)
+    assert is_over()
+    assert not reader.results
+    then(reader)
+    network.workers[5] = reader
+    network.until(lambda: bool(reader.results))
+    assert reader.results == [wanted]
+
+
 def test_a_reader_that_opens_it_again_after_its_end_is_at_its_end_at_once(
     network: Network, pair: tuple[PipedWorker, PipedWorker]
 ) -> None:

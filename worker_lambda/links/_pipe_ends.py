@@ -44,6 +44,16 @@ class PipeFrames:
         queue = self.relayed if path is None else self.direct.setdefault(path, deque())
         queue.append(frame.encode())
 
+    @property
+    def unsaid(self) -> set[bytes]:
+        """The names of the pipes of which the rendezvous has yet to hear something."""
+        return {name_in(frame) for frame in self.relayed}
+
+
+def name_in(frame: bytes) -> bytes:
+    """The name of the pipe that a frame is about."""
+    return frame.partition(b"\0")[0].rpartition(b":")[2]
+
 
 class FifoEnd:
     """One end of a pipe.

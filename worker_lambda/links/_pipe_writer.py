@@ -48,6 +48,9 @@ class WriterEnd(FifoEnd):
 
     def begin(self, path: bytes) -> None:
         super().begin(path)
+        if self.over:  # the reader has closed it already
+            self.next_look = time.monotonic()
+            return
         # Both ends: so programs may open and close it as often as they like, and it is the run's end that counts.
         self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         enlarge(self._descriptor)

@@ -15,7 +15,7 @@ from mu_twisted.wire.pipes import MAX_PIPES, CutPipe, OpenPipe, PipeFrame, check
 from worker_lambda._errors import CommandFailure
 from worker_lambda._template import MAX_COMMAND_TEXT
 from worker_lambda._traffic import Traffic
-from worker_lambda.links._pipe_ends import FifoEnd, PipeFrames
+from worker_lambda.links._pipe_ends import FifoEnd, PipeFrames, name_in
 from worker_lambda.links._pipe_reader import ReaderEnd
 from worker_lambda.links._pipe_writer import WriterEnd
 
@@ -30,10 +30,12 @@ class PipeRun:
     """The pipes of one run.
 
     :param ends: that its command names.
+    :param frames: those of the task's pipes that are to be sent.
     """
 
-    def __init__(self, ends: list[FifoEnd]) -> None:
+    def __init__(self, ends: list[FifoEnd], frames: PipeFrames) -> None:
         self._ends = ends
+        self._frames = frames
         self._done: Callable[[str | None], None] | None = None
         self._settled = False
 
@@ -62,9 +64,12 @@ class PipeRun:
 
     @property
     def is_over(self) -> bool:
-        """Whether it is to be reported."""
-        broken = any(end.error is not None for end in self._ends)
-        return self.finishing and (broken or all(end.over for end in self._ends))
+        """Whether it is to be reported: not before the rendezvous has heard how its pipes have ended, as the task may
+        be over then and the worker gone, and the tasks at their other ends would wait for ever."""
+        if not self.finishing or any(end.error is not None for end in self._ends):
+            return self.finishing
+        unsaid = self._frames.unsaid
+        return all(end.over and end.opened.name not in unsaid for end in self._ends)
 
     def check(self) -> bool:
         """Report it if it is over; whether it was reported, or abandoned."""
@@ -161,7 +166,7 @@ class TaskPipes:
             raise CommandFailure(
                 f"the command has {len(command)} bytes, a shell takes {MAX_COMMAND_TEXT}", "BadCommand"
             )
-        run = PipeRun(ends)
+        run = PipeRun(ends, self._frames)
         try:
             for end in ends:
                 end.begin(self._directory + b"/pipe." + end.opened.name)
@@ -179,7 +184,7 @@ class TaskPipes:
         self._said = True
         waiting: dict[bytes, list[bytes]] = {name: [] for name in self._ends}
         for frame in self._frames.relayed:
-            waiting[frame.partition(b"\0")[0].rpartition(b":")[2]].append(frame)
+            waiting[name_in(frame)].append(frame)
         self._frames.relayed.clear()
         for name, end in self._ends.items():
             if end.error is not None:
@@ -191,8 +196,7 @@ class TaskPipes:
     def lost(self, reason: str) -> None:
         """The connection is gone, and with it all that is under way."""
         self._said = False
-        for end in self._ends.values():
-            end.fail(reason)
+        self._fail_all(reason)
         self._frames.relayed.clear()
 
     def path_up(self, path: DirectPath) -> None:
@@ -270,8 +274,7 @@ class TaskPipes:
 
     def kill(self) -> None:
         """Give all up: runs whose programs have ended are reported."""
-        for end in self._ends.values():
-            end.fail("it was killed", cut=True)
+        self._fail_all("it was killed", cut=True)
         self.step()
 
     def close(self) -> None:
@@ -281,6 +284,14 @@ class TaskPipes:
             end.over = True
             end.release()
         self._frames = PipeFrames(self._traffic)
+
+    def _fail_all(self, reason: str, *, cut: bool = False) -> None:
+        """Have all ends fail that are not over, or whose end the rendezvous has not heard of."""
+        unsaid = self._frames.unsaid
+        for name, end in self._ends.items():
+            if end.error is None and name in unsaid:
+                end.over = False
+            end.fail(reason, cut=cut)
 
     def _offer(self, end: FifoEnd) -> None:
         """Let a pipe take the direct path to its peer, if there is one, to the attempt that it is for."""
