@@ -34,6 +34,7 @@ class Context:
     :param peering: how the task finds its peers, if it has any.
     :param supports: what the worker has announced that it can do; None: that is not known.
     :ivar last: the worker's message that was taken last.
+    :ivar unused_pipes: the task's ends of pipes that no command has named yet, by placeholder.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Context:
         "last",
         "settings",
         "supports",
+        "unused_pipes",
     )
 
     def __init__(
@@ -66,6 +68,7 @@ class Context:
         self.commands: list[bytes] = []
         self.counters: dict[str, int] = {}
         self._steps = 0
+        self.unused_pipes = {pipe.placeholder: pipe for pipe in peering.pipes} if peering is not None else {}
 
     @property
     def peering(self) -> Peering:
@@ -96,6 +99,9 @@ class Context:
         if len(raw) > MAX_COMMAND:
             raise FSMError(f"a command of {len(raw)} bytes is longer than a worker accepts ({MAX_COMMAND})")
         self.commands.append(raw)
+        if self.unused_pipes:
+            for placeholder in [one for one in self.unused_pipes if one in raw]:
+                del self.unused_pipes[placeholder]
 
     def remember(self, messages: list[str], message: str) -> None:
         """Append a message to those of the state that took it.

@@ -294,8 +294,16 @@ class Machine:
             self._keep_reply(self._context.last)
             self._fail(error_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
         elif isinstance(state, TerminalState):
+            self._check_pipes(before)
             self.outcome = Outcome.DONE
             self._held.clear()
+
+    def _check_pipes(self, last: MachineState) -> None:
+        """Check that each pipe was used: the task at the other end of one that was not would wait for ever."""
+        unused = next(iter(self._context.unused_pipes.values()), None)
+        if unused is not None:
+            end = f"pipe {unused.name!r} {'to' if unused.writes else 'from'} task {unused.peer}"
+            raise StateFault(f"{last._where()}: it has ended, and no command of it has used {end}")
 
     def _unexpected(self, message: str) -> StateFault:
         expected = " or ".join(repr(text) for text in dict.fromkeys(self._expected()))

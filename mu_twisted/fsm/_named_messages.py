@@ -23,9 +23,10 @@ def send_command(peering: Peering, me: int, to: int, name: str, file: str | None
         if not isinstance(file, str) or not file or "\0" in file:
             raise FSMError(f"a file is named by a text without NUL, got {show(file)}")
         return f"send:{to}:{name}\0{file}"
-    if not isinstance(data, bytes) or len(data) > MAX_DATA:
-        size = f"{len(data)} bytes" if isinstance(data, bytes) else show(data)
-        raise FSMError(f"data is bytes, {MAX_DATA} at most, got {size}: send more as a file")
+    if not isinstance(data, bytes):
+        raise FSMError(f"data is bytes, got {show(data)}")
+    if len(data) > MAX_DATA:
+        raise FSMError(f"data has {MAX_DATA} bytes at most, got {len(data)}: send more as a file")
     return f"send:{to}:{name}\0\0{data.decode('utf-8', 'surrogateescape')}"
 
 

@@ -24,6 +24,11 @@ class TaskPipe:
     writes: bool
 
     @property
+    def placeholder(self) -> bytes:
+        """What stands for its FIFO in the command of a run."""
+        return b"##PIPE:%b##" % self.name.encode("ascii")
+
+    @property
     def command(self) -> bytes:
         """The ``pipe:`` command of a worker, after which its runs can use it."""
         way = "to" if self.writes else "from"

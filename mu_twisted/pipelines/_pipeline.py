@@ -59,9 +59,10 @@ class Pipeline:
     :param messages: the same for named messages only (``Worker.send``), of which tasks may also take one another's: the
         tasks that send any, or pairs of such a task and a message's name. All messages that a task sends to those that
         it waits for must be sent before it waits.
-    :param pipes: from the settings, the pipes between tasks (``Worker.pipe_to``), each with the task that writes, the
-        task that reads, and a name. Tasks that pipes join, directly or through others, run at the same time: they begin
-        together, and again together when one fails. The options must be :class:`PeerOptions`.
+    :param pipes: the pipes between tasks (``Worker.pipe_to``), each with the task that writes, the task that reads, and
+        a name; or a function that returns them from the settings. Tasks that pipes join, directly or through others,
+        run at the same time: they begin together, and again together when one fails. The options must be
+        :class:`PeerOptions`.
     :param after: from the settings and a task's number, the tasks that must be done before this one begins, as when it
         reads what they store. Tasks that come after the same ones return a ``range``, or one and the same tuple, where
         there are many.
@@ -94,7 +95,7 @@ class Pipeline:
     outputs: Callable[[JobSettings, int], Sequence[str]] | None = None
     consumes: Callable[[JobSettings, int], Sequence[int]] | None = None
     messages: Callable[[JobSettings, int], Sequence[int | tuple[int, str]]] | None = None
-    pipes: Callable[[JobSettings], Sequence[tuple[int, int, str]]] | None = None
+    pipes: Sequence[tuple[int, int, str]] | Callable[[JobSettings], Sequence[tuple[int, int, str]]] | None = None
     after: Callable[[JobSettings, int], Sequence[int]] | None = None
     stage: Callable[[JobSettings, int], str] | None = None
     report: Callable[[JobSettings, Mapping[int, str]], Report] | None = None
@@ -202,7 +203,7 @@ class Pipeline:
         if pipes is None:
             return Gangs((), ())
         doing = f"pipeline {self.name}: its pipes cannot be found"
-        found = user_code(doing, lambda: tuple(self._pipe(pipe) for pipe in pipes(settings)))
+        found = user_code(doing, lambda: tuple(map(self._pipe, pipes(settings) if callable(pipes) else pipes)))
         yield
         try:
             return Gangs(range(settings["tasks"]), found)
@@ -216,7 +217,11 @@ class Pipeline:
                 raise ValueError(f"a pipe is (task that writes, task that reads, name), got {pipe!r:.80}")
             check_pipe_name(pipe[2])
             return index(pipe[0]), index(pipe[1]), str.__str__(pipe[2])
-        except (ValueError, TypeError) as error:
+        except TypeError:
+            raise PipelineError(
+                f"pipeline {self.name}: a pipe joins tasks by their numbers, got {pipe!r:.80}"
+            ) from None
+        except ValueError as error:
             raise PipelineError(f"pipeline {self.name}: {one_line(str(error))}") from None
 
     def reading_after(self, settings: JobSettings) -> Steps[dict[int, Sequence[int]]]:
@@ -244,7 +249,10 @@ class Pipeline:
                 wrong = [one for one in ends if not 0 <= one < tasks]
             wrong = wrong or [task] * (task in members)
             if wrong:
-                raise PipelineError(f"pipeline {self.name}: task {task} comes after {wrong[0]}, which is no other task")
+                raise PipelineError(
+                    f"pipeline {self.name}: task {task} comes after {wrong[0]}, which is no other task: "
+                    f"the job has 0 to {tasks - 1}"
+                )
             if at % STEP == 0:
                 yield
         return found
@@ -407,7 +415,8 @@ class Pipeline:
             for sender in senders:
                 if not 0 <= sender < tasks or sender == task:
                     raise PipelineError(
-                        f"pipeline {self.name}: task {task} takes messages of {sender}, which is no other task"
+                        f"pipeline {self.name}: task {task} takes messages of {sender}, which is no other task: "
+                        f"the job has 0 to {tasks - 1}"
                     )
             if at % STEP == 0:
                 yield
@@ -500,16 +509,24 @@ def _names_by_sender(messages: Sequence[int | tuple[int, str]]) -> dict[int, fro
     """The senders of these messages, each with their names; None: of any name.
 
     :raises ValueError: a name is none.
+    :raises TypeError: one is neither a number nor a number and a name.
     """
     found: dict[int, frozenset[str] | None] = {}
     for message in messages:
-        if not isinstance(message, tuple):
-            found[index(message)] = None
-            continue
-        sender, name = message
+        try:
+            if not isinstance(message, tuple):
+                found[index(message)] = None
+                continue
+            sender, name = index(message[0]), message[1]
+            if len(message) != 2 or not isinstance(name, str):
+                raise TypeError
+        except (TypeError, IndexError):
+            raise TypeError(
+                f"a message is given by its sender's number, or (number, name), got {message!r:.80}"
+            ) from None
         check_name(name)
-        names = found.get(index(sender), frozenset())
-        found[index(sender)] = None if names is None else names | {name}
+        names = found.get(sender, frozenset())
+        found[sender] = None if names is None else names | {name}
     return found
 
 

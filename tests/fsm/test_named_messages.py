@@ -14,6 +14,7 @@ from mu_twisted.fsm import (
     Machine,
     Outcome,
     Peering,
+    TaskPipe,
     TerminalState,
     Worker,
     all_to_all,
@@ -104,7 +105,7 @@ def test_states_have_the_same_commands() -> None:
         (lambda w: w.send(3, "x", "a\0b"), "without NUL"),
         (lambda w: w.send(3, "x", ""), "without NUL"),
         (lambda w: w.send(3, "x", data="text"), "data is bytes"),
-        (lambda w: w.send(3, "x", data=bytes(65537)), "65537 bytes: send more as a file"),
+        (lambda w: w.send(3, "x", data=bytes(65537)), "65536 bytes at most, got 65537: send more as a file"),
         (lambda w: w.send(3, "", "f"), "1 to 200 bytes"),
         (lambda w: w.send(3, "é" * 101, "f"), "1 to 200 bytes"),
         (lambda w: w.send(3, "a\nb", "f"), "no control characters"),
@@ -247,3 +248,30 @@ def test_a_wrong_exchange_is_one_line(exchange: Any, why: str) -> None:
     machine, _ = begun(task, task=0)
     assert machine.outcome is Outcome.FAILED
     assert why in (machine.error or "")
+
+
+class Piped(CommandListState):
+    """Uses one of the task's two pipes, or both."""
+
+    commandlist = [("OK:HELLO", "run:sort < ##PIPE:in##"), None]
+    nextState = TerminalState
+
+
+class PipedTwice(Piped):
+    commandlist = [("OK:HELLO", "run:sort < ##PIPE:in## > ##PIPE:out##"), None]
+
+
+@pytest.mark.parametrize("as_states", [False, True])
+@pytest.mark.parametrize("uses_both", [False, True])
+def test_a_task_that_ends_without_having_used_its_pipe_has_failed(as_states: bool, uses_both: bool) -> None:
+    async def task(w: Worker) -> None:
+        await w.run("sort < {frm}" + uses_both * f" > {w.pipe_to(9, 'out')}", frm=w.pipe_from(7, "in"))
+
+    states = PipedTwice if uses_both else Piped
+    pipes = (TaskPipe("in", 7, 0, False), TaskPipe("out", 9, 2, True))
+    machine, sent = begun(states if as_states else task, pipes=pipes)
+    assert len(sent) == 1
+    assert machine.receive([b"OK:RETVAL(0):OUTPUT():COMMAND(x)"]) == []
+    assert machine.outcome is (Outcome.DONE if uses_both else Outcome.FAILED)
+    wanted = ": it has ended, and no command of it has used pipe 'out' to task 9"
+    assert (machine.error or wanted).endswith(wanted)

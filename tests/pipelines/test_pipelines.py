@@ -305,10 +305,11 @@ def test_named_messages_are_declared_by_task_or_name_and_may_go_in_circles() -> 
         (lambda _, task: [-1], "which is no other task"),
         (lambda _, task: [(1, "a\nb")], "no control characters"),
         (lambda _, task: [(1, "")], "1 to 200 bytes"),
-        (lambda _, task: [(1, 2, 3)], "cannot be found: ValueError"),
-        (lambda _, task: ["1"], "cannot be found: TypeError"),
+        (lambda _, task: [(1, "x", 3)], r"or \(number, name\), got \(1, 'x', 3\)"),
+        (lambda _, task: ["1"], r"cannot be found: TypeError: .*its sender's number, or \(number, name\), got '1'"),
+        (lambda _, task: [("1", "x")], r"got \('1', 'x'\)"),
         (lambda _, task: 5, "cannot be found: TypeError"),
-        (lambda _, task: [(1, 2)], "cannot be found: AttributeError"),
+        (lambda _, task: [(1, 2)], r"or \(number, name\), got \(1, 2\)"),
     ],
 )
 def test_named_messages_that_make_no_sense_are_one_line(messages: Any, said: str) -> None:
@@ -317,6 +318,31 @@ def test_named_messages_that_make_no_sense_are_one_line(messages: Any, said: str
     assert str(raised.value).startswith("pipeline t: ")
     with pytest.raises(PipelineError, match="PeerOptions"):
         Pipeline(name="p", summary="", first=TerminalState, messages=messages)
+
+
+def piped(pipes: Any) -> Pipeline:
+    return Pipeline(name="t", summary="", first=TerminalState, options=PeerOptions, pipes=pipes)
+
+
+@pytest.mark.parametrize("pipes", [[(2, 0, "x")], ((2, 0, "x"),), lambda settings: [(settings["tasks"] - 1, 0, "x")]])
+def test_a_pipeline_names_its_pipes_or_says_them_from_the_settings(pipes: Any) -> None:
+    assert exhaust(piped(pipes).reading_gangs({"tasks": 3})).pipes == ((2, 0, "x"),)
+
+
+@pytest.mark.parametrize(
+    ("pipes", "said"),
+    [
+        ([(0, 1)], r"a pipe is \(task that writes, task that reads, name\), got \(0, 1\)"),
+        ([("0", 1, "x")], r"a pipe joins tasks by their numbers, got \('0', 1, 'x'\)"),
+        (lambda _: [(0, 1, "x y")], "a pipe's name has 1 to 64 letters"),
+        (lambda _: [(1, 1, "x")], "pipe 'x' joins task 1 with itself"),
+        ([(1, 3, "x")], "pipe 'x' joins task 3, which the job does not have"),
+        (7, "its pipes cannot be found: TypeError"),
+    ],
+)
+def test_pipes_that_make_no_sense_are_one_line(pipes: Any, said: str) -> None:
+    with pytest.raises(PipelineError, match=f"^pipeline t: {said}"):
+        exhaust(piped(pipes).reading_gangs({"tasks": 3}))
 
 
 def staged(after: Any) -> Pipeline:
