@@ -75,7 +75,7 @@ def test_the_pipeline_of_the_page_sorts_on_three_workers_at_once(
         ('[(0, 5, "x")]', [], "pipeline bad: pipe 'x' joins task 5, which the job does not have"),
         ('[(0, 1, "a b")]', [], "a pipe's name has 1 to 64 letters, digits"),
         ("[(0, 1)]", [], "error: pipeline bad: a pipe is (task that writes, task that reads, name), got (0, 1)"),
-        ('[(0, "1", "x")]', [], "'str' object cannot be interpreted as an integer"),
+        ('[(0, "1", "x")]', [], "a pipe joins tasks by their numbers, got (0, '1', 'x')"),
         ("None", [], "bad: its pipes cannot be found: TypeError: 'NoneType' object is not iterable"),
         ("{}[9]", [], "bad: its pipes cannot be found: KeyError: 9 (bad.py, line "),
         ('[(0, 1, "x")], after=lambda _, t: [0] * t', [], "bad: tasks are joined by pipes with others that come after"),

@@ -6,7 +6,9 @@ import base64
 import io
 import os
 import socket
+import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -346,3 +348,34 @@ def test_a_stack_of_an_ordinary_users_has_no_process_of_roots(stacks: dict[str, 
     if not owners:
         pytest.skip("this root may not look at others' processes")
     assert owners == {"65534"}
+
+
+SHARED = """
+import os, sys
+from pathlib import Path
+from mu_twisted.local.environments import isolation
+here = Path(sys.argv[1])
+try:
+    if os.geteuid():
+        isolation.enter_user_namespace()
+    isolation.prepare_root()
+except OSError:
+    sys.exit(77)
+isolation.private_mounts(sys.argv[2], str(here), [str(here / "shown")], task=sys.argv[2])
+print(sorted(path.name for path in here.iterdir()), (here / "shown" / "file").read_text(), os.listdir("/dev/shm"))
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm")  # noqa: S108
+def test_a_state_directory_in_shared_memory_is_covered_but_for_what_is_needed(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:  # noqa: S108
+        place = Path(name)
+        (place / "shown").mkdir()
+        (place / "shown" / "file").write_text("seen")
+        (place / "keys.json").touch()
+        ended = subprocess.run(
+            [sys.executable, "-c", SHARED, name, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+        if ended.returncode == 77:
+            pytest.skip("no namespaces are allowed here")
+        assert ended.stdout == f"['shown'] seen {[place.name]}\n", ended.stderr

@@ -145,9 +145,10 @@ def private_mounts(
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     covered = [path for path in COVERED if os.path.isdir(path) and not os.path.islink(path)]  # noqa: PTH112, PTH114
     emptied = ["/opt"] if task and os.path.isdir("/opt") and not os.path.islink("/opt") else []  # noqa: PTH112, PTH114
-    if hidden and not _below(hidden, [*covered, *emptied]):
+    shared = [SHARED_MEMORY] if os.path.isdir(SHARED_MEMORY) else []  # noqa: PTH112
+    if hidden and not _below(hidden, [*covered, *emptied, *shared]):
         emptied.append(hidden)
-    lost = [*covered, *emptied, SHARED_MEMORY]
+    lost = [*covered, *emptied, *shared]
     kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in shown if _below(path, lost)}
     private = os.open(temporary, os.O_PATH | os.O_DIRECTORY)
     code = os.open(task, os.O_PATH | os.O_DIRECTORY) if task else -1
@@ -157,8 +158,8 @@ def private_mounts(
         mount(f"/proc/self/fd/{private}", path, None, MS_BIND)
         if not writable:
             _set_read_only(path, False)
-    with suppress(OSError):
-        mount("tmpfs", SHARED_MEMORY, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")
+    for path in shared:
+        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")
     for path, descriptor in sorted(kept.items()):
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
         # It may be written to where that from which it is bound may be.
