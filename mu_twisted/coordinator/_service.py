@@ -530,8 +530,9 @@ class Jobs:
     def _checkpointing(self, name: str) -> Steps[None]:
         active = self._active_jobs.active(name)
         if active is not None:
-            job, label = active.run.job, active.run.label
-            yield from self._archive.keeping_running(active.request, active.submitted, job, label, active.changes)
+            job, label = active.run.job, active.run.labels
+            keeping = self._archive.keeping_running(active.request, active.submitted, job, label, active.changes)
+            yield from guard.doing_for(name, keeping)
 
     def _job_ended(self, status: JobStatus, job: Job, label: Labels) -> None:
         writing = self._checkpoints.get(status.job)

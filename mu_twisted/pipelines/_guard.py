@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
+from mu_twisted.base.steps import Steps
 from mu_twisted.fsm import Interrupted, user_place
 
 try:
@@ -133,6 +134,18 @@ class Guard:
             yield
         finally:
             self._job = before
+
+    def doing_for(self, job: str, steps: Steps[T]) -> Steps[T]:
+        """The same for what is called in these steps, and not in between."""
+        with closing(steps):
+            while True:
+                try:
+                    with self.on_behalf_of(job):
+                        next(steps)
+                except StopIteration as end:
+                    found: T = end.value
+                    return found
+                yield
 
     # -- watching --------------------------------------------------------------------------------------------------
 

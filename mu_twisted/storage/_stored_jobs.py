@@ -84,7 +84,7 @@ class StoredJobs:
             return None if left else msgspec.json.encode(found) + b"\n"
         except (_NotHere, TaskFileError, UnfoldedRecord, ServiceError):
             return None
-        except (sqlite3.Error, msgspec.MsgspecError, UnicodeError, ValueError):
+        except (sqlite3.Error, msgspec.MsgspecError, UnicodeError, ValueError, TypeError):  # a row may hold no text
             return None
 
     def _jobs(self, _: str, query: _Parameters) -> object:

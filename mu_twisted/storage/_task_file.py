@@ -48,8 +48,11 @@ _Changes = Callable[[int, Checkpoint], TaskChanges | None]
 
 
 def checksum(record: str) -> int:
-    """Tells a record of a journal from another with the same number."""
-    return zlib.crc32(record.encode())
+    """Tells a record of a journal from another with the same number.
+
+    :raises TypeError: it is no text.
+    """
+    return zlib.crc32(bytes(record, "utf-8"))
 
 
 @dataclass(frozen=True)

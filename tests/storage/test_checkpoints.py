@@ -5,19 +5,20 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from map_jobs import MapCoordinator
-from memory_jobs import fill_the_disk
+from memory_jobs import PIPELINE, MemoryCoordinator, fill_the_disk
 from stored_answers import Question, stored, whole, without_task_files
 from worker_double import WorkerDouble, ours
 
 from mu_twisted.base.steps import exhaust
 from mu_twisted.coordinator._slices import PAUSE, SLICE
 from mu_twisted.coordinator.records import _archive
-from mu_twisted.pipelines import combinations
+from mu_twisted.pipelines import combinations, guard
 from mu_twisted.statuses import TaskStatus
 from mu_twisted.storage import TaskList, writing_tasks
 
@@ -166,11 +167,11 @@ def test_a_checkpoint_of_records_that_the_journal_has_lost_is_not_used(tmp_path:
     tasks, question = run.copies[-1], [(("jobs", run.job), {})]
     run.cut(tmp_path / "same", run.numbers()[-1], tasks)
     assert stored(tmp_path / "same", question) != [None]
-    run.cut(tmp_path / "other", run.numbers()[-1], tasks)
-    with closing(sqlite3.connect(tmp_path / "other" / "journal.db")) as database, database:
-        other = """UPDATE events SET record = replace(record, '"at":', '"at":1') WHERE number = ?"""
-        database.execute(other, (end_of(tasks),))
-    assert stored(tmp_path / "other", question) == [None]
+    for at, other in enumerate(["""replace(record, '"at":', '"at":1')""", "x'ff00'", "''"]):
+        run.cut(tmp_path / str(at), run.numbers()[-1], tasks)
+        with closing(sqlite3.connect(tmp_path / str(at) / "journal.db")) as database, database:
+            database.execute(f"UPDATE events SET record = {other} WHERE number = ?", (end_of(tasks),))
+        assert stored(tmp_path / str(at), question) == [None]
 
 
 def test_what_is_not_on_record_is_in_no_file(tmp_path: Path) -> None:
@@ -215,6 +216,15 @@ def test_a_result_that_waits_for_a_superseded_worker_is_left_to_the_whole(tmp_pa
     answers = stored(tmp_path, questions)
     for answer, right in zip(answers, whole(without_task_files(tmp_path), questions), strict=True):
         assert answer in (None, right)
+
+
+def test_labels_of_a_checkpoint_are_asked_for_on_behalf_of_its_job(tmp_path: Path) -> None:
+    calls: set[tuple[int, bytes]] = set()
+    world = MemoryCoordinator(tmp_path)
+    world.pipeline = replace(PIPELINE, label=lambda _, task: calls.add((task, guard._job)))
+    job = world.submit("-n", "3")
+    world.clock.pump([PAUSE] * 3)
+    assert calls == {(task, job.encode()) for task in range(3)}
 
 
 def test_of_a_job_that_has_no_checkpoints_no_changes_are_counted(

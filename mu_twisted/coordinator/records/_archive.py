@@ -312,9 +312,13 @@ class JobArchive:
         return kept
 
     def _end(self, name: str) -> int | None:
-        """The number of a job's last record, by which its file of tasks is known; None: not all records are on disk."""
-        end = self._journal.end(name)
-        return None if self._journal.waiting else end
+        """The number of a job's last record, by which its file of tasks is known; None: not all records are on disk, or
+        they cannot be read.
+        """
+        with suppress(JournalError):
+            end = self._journal.end(name)
+            return None if self._journal.waiting else end
+        return None
 
     def _writing(self, name: str, end: int | None, found: TaskList) -> Steps[None]:
         """Write the tasks into the job's file, unless it is being written: what it has is known by its last record.

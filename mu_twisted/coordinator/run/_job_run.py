@@ -128,15 +128,7 @@ class JobRun:
 
     def finding(self, text: str) -> Steps[list[int]]:
         """As :meth:`~mu_twisted.pipelines.Pipeline.finding`."""
-        steps = self._pipeline.finding(self._settings, text)
-        while True:
-            try:
-                with guard.on_behalf_of(self.name):
-                    next(steps)
-            except StopIteration as end:
-                found: list[int] = end.value
-                return found
-            yield
+        return guard.doing_for(self.name, self._pipeline.finding(self._settings, text))
 
     @property
     def tee(self) -> JobTee | None:
