@@ -6,6 +6,7 @@ Knows records and the times at which they were made, neither where they are kept
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
 
 from mu_twisted.base.steps import STEP, Steps
@@ -242,6 +243,26 @@ class JobTimeline:
         for task in sorted(levels):
             found.setdefault(levels[task], []).append(task)
         return [Stage(found[level]) for level in sorted(found)]
+
+    def stages_before(self, stages: Sequence[Stage]) -> Steps[list[list[int]]]:
+        """For each stage the places of the others that its tasks come after, or take messages of.
+
+        :param stages: all of :meth:`stages`.
+        """
+        place = {task: at for at, stage in enumerate(stages) for task in stage.tasks}
+        found: list[set[int]] = [set() for _ in stages]
+        lineage, precedence = yield from self._made()
+        waits = [(gate.behind, gate.before) for gate in precedence.gates]
+        work = 0
+        for behind, before in chain(waits, (((task,), senders) for task, senders in lineage.edges.items())):
+            places = {place[task] for task in before}
+            for at in {place[task] for task in behind}:
+                found[at] |= places
+            work += len(behind) + len(before)
+            if work >= STEP:
+                work = 0
+                yield
+        return [sorted(places - {at}) for at, places in enumerate(found)]
 
     def links(self, most: int) -> Steps[tuple[list[tuple[int, int]], int]]:
         """Which tasks send messages to which others.

@@ -1,6 +1,7 @@
 """A report is one file that runs nothing and loads nothing, whatever users and their programs have put into it."""
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -98,6 +99,29 @@ def test_hostile_text_stays_text(world: MemoryCoordinator) -> None:
     text.encode()
     assert "default-src 'none'" in text
     assert "circle" in tags.tags
+
+
+def test_what_stages_come_after_and_what_killed_a_program_are_told(world: MemoryCoordinator) -> None:
+    names = ["read", "list", "join"]
+    world.pipeline = Pipeline(
+        name="p",
+        summary="",
+        first=world.pipeline.first,
+        stage=lambda _, task: names[task],
+        after=lambda _, task: [0, 1] if task == 2 else [],
+    )
+    job = world.submit("-n", "3", "--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(no)")
+    status, timeline, failures = seen(world, job)
+    failures["groups"][0].update(output="reading", status=-11)
+    text = page(status, timeline, failures)
+    assert "printed, killed by SIGSEGV:" in text
+    stages = text[text.index("<h2>Stages</h2>") : text.index("The slowest attempts")]
+    assert re.findall(r"<td>(\w+)</td><td>([^<]*)</td>", stages) == [
+        ("read", "-"),
+        ("list", "-"),
+        ("join", "read, list"),
+    ]
 
 
 def test_the_drawing_is_xml_by_itself(world: MemoryCoordinator) -> None:

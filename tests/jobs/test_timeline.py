@@ -25,7 +25,7 @@ from mu_twisted.jobs import (
     slowest,
 )
 from mu_twisted.jobs._records import Closed, KeptOpen
-from mu_twisted.jobs._timeline import BINS, FIRST_STEP, MAX_STAGES
+from mu_twisted.jobs._timeline import BINS, FIRST_STEP, MAX_STAGES, Stage
 
 Edges = tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -182,6 +182,16 @@ def test_stages_that_the_pipeline_names_are_told_by_their_names() -> None:
     line = JobTimeline(replace(one, stages=(("read", ((0, 1),)), ("write", ((2, 3),)))), 0.0)
     stages = exhaust(line.stages())
     assert [(stage.name, list(stage.tasks)) for stage in stages] == [("read", [0, 1]), ("write", [2, 3]), (None, [4])]
+
+
+def test_a_stage_is_behind_those_that_its_tasks_come_after_or_take_messages_of() -> None:
+    one = submitted(6, after=(((0,), (2,)), ((0, 1), (3,)), ((2,), (4,))), consumes=((4, (1,)), (5, (4,))))
+    names = ("read", (0, 0)), ("list", (1, 1)), ("cut", (2, 2)), ("pair", (3, 3)), ("join", (4, 5))
+    line = JobTimeline(replace(one, stages=tuple((name, (span,)) for name, span in names)), 0.0)
+    stages = exhaust(line.stages())
+    assert exhaust(line.stages_before(stages)) == [[], [], [0], [0, 1], [1, 2]]
+    circle = JobTimeline(submitted(2, messages=((0, (1,)), (1, (0,)))), 0.0)
+    assert exhaust(circle.stages_before([Stage([0]), Stage([1])])) == [[1], [0]]
 
 
 @pytest.mark.parametrize("named", [False, True])

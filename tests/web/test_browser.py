@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,37 @@ def test_a_job_is_followed_its_failures_shown_retried_and_cancelled(page: Page, 
     page.click("Cancel job")
     page.sees("cancelled", "h1 .chip")
     assert coordinator.status(job).state == "cancelled"
+    assert page.complaints() == []
+
+
+def test_stages_are_a_graph_whose_lines_lead_from_what_each_comes_after(
+    page: Page, coordinator: LiveCoordinator
+) -> None:
+    before = {"read": [], "list": [], "cut": ["read"], "join": ["cut", "list"]}
+    names = list(before)
+    coordinator.pipeline = replace(
+        coordinator.pipeline,
+        stage=lambda _, task: names[task],
+        after=lambda _, task: [names.index(name) for name in before[names[task]]],
+    )
+    job = coordinator.begin("-n", "4", "--retries", "0")
+    page.open_job(job)
+    coordinator.end(coordinator.come(job, "0-0"))
+    page.sees("1 of 1 done", ".stages")
+    cards = page.run(
+        "return [...document.querySelectorAll('.stages li')].map((card) => [card.querySelector('b').textContent,"
+        " card.querySelector('.unseen').textContent, card.offsetLeft / 212, card.offsetTop / 128])"
+    )
+    assert cards == [
+        ["read", "comes first", 0, 0],
+        ["list", "comes first", 0, 1],
+        ["cut", "after read", 1, 0],
+        ["join", "after list, cut", 2, 0],
+    ]
+    assert page.run("return document.querySelectorAll('.stages svg > path').length") == 3
+    for scheme in ("light", "dark"):
+        colours(page, scheme)
+        assert page.violations() == []
     assert page.complaints() == []
 
 

@@ -10,7 +10,7 @@ from mu_twisted.cli import _format
 from mu_twisted.cli._format import Fields
 from mu_twisted.cli.report._plot import plot
 from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
-from mu_twisted.wording import called, how_long
+from mu_twisted.wording import called, explain_exit, how_long
 
 MAX_TABLE = 30
 """Lines of a table."""
@@ -103,7 +103,7 @@ def _failures(job: Fields, failures: Fields) -> str:
             parts.append(f"<p>{_text(', '.join(names))}{others}</p>")
         name = called(sample["task"], sample.get("label"))
         if group.get("output"):
-            status = f", exit status {group['status']}" if group.get("status") is not None else ""
+            status = f", {_exit(group['status'])}" if group.get("status") is not None else ""
             parts.append(f'<p class="muted">The end of what {_text(name)} printed{status}:</p>')
             parts.append(f"<pre>{_text(group['output'])}</pre>")
         elif rest:
@@ -163,27 +163,31 @@ def _stages(timeline: Fields) -> list[str]:
     stages = timeline["stages"]
     if len(stages) < 2:
         return []
+    names = [stage.get("name") or f"tasks {_first(stage['tasks'])}" for stage in stages]
     rows = [
         [
-            _text(
-                stage.get("name")
-                or f"tasks {', '.join(stage['tasks'][:6])}{', ...' if len(stage['tasks']) > 6 else ''}"
-            ),
+            _text(name),
+            _text(_first([names[before] for before in stage.get("after", ())]) or "-"),
             f"{stage['done']:,} of {stage['count']:,}",
             f"{stage['failed']:,}",
             *_span(stage),
         ]
-        for stage in stages
+        for name, stage in zip(names, stages, strict=True)
     ]
     head, rows = _with_bytes(
-        ["Stage", "Done", "Failed", "Began at", "Took"], rows, [one.get("bytes") for one in stages]
+        ["Stage", "After", "Done", "Failed", "Began at", "Took"], rows, [one.get("bytes") for one in stages]
     )
-    return [f"<section><h2>Stages</h2>{_table(head, rows[:64], numbers=len(head) - 1)}</section>"]
+    return [f"<section><h2>Stages</h2>{_table(head, rows[:64], numbers=len(head) - 2)}</section>"]
 
 
-def _first(ranges: Sequence[str], most: int = 6) -> str:
-    """The first of some ranges of tasks."""
-    return ", ".join(ranges[:most]) + (", ..." if len(ranges) > most else "")
+def _exit(status: int) -> str:
+    """How a program ended, in few words."""
+    return explain_exit(status).partition(":")[0] if status < 0 else f"exit status {status}"
+
+
+def _first(names: Sequence[str], most: int = 6) -> str:
+    """The first of some names, or ranges of tasks."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _span(stage: Fields) -> list[str]:

@@ -193,6 +193,7 @@ def _spans(line: JobTimeline, stages: Sequence[Stage]) -> Steps[list[StageSpan]]
         ends[at] = max(last or 0.0, one.end[index], one.begin[index])
         if index % STEP == 0:
             yield
+    after = yield from line.stages_before(stages)
     found = []
     for at, stage in enumerate(stages):
         begin, end = begins[at], ends[at]
@@ -206,6 +207,7 @@ def _spans(line: JobTimeline, stages: Sequence[Stage]) -> Steps[list[StageSpan]]
                 None if end is None else round(end, DIGITS),
                 stage.name,
                 dict(moved[at]) or None,
+                after[at],
             )
         )
         yield

@@ -57,6 +57,7 @@ class StageSpan(msgspec.Struct, frozen=True):
     :param tasks: ranges of their numbers, ``"0-3"`` or ``"7"``.
     :param begin: of the first attempt, None: there is none; ``end`` of the last one.
     :param bytes: that its attempts have moved, by kind; None: no worker has said so.
+    :param after: places among the stages of those that its tasks come after, or take messages of.
     """
 
     tasks: Sequence[str]
@@ -67,6 +68,7 @@ class StageSpan(msgspec.Struct, frozen=True):
     end: float | None = None
     name: str | None = None
     bytes: dict[str, int] | None = None
+    after: Sequence[int] = ()
 
 
 class TaskStates(msgspec.Struct, frozen=True):

@@ -183,6 +183,43 @@ export function gantt(timeline, open) {
   return { drawing, key, shown: tasks.length, of: spans.size };
 }
 
+const CARD = { width: 172, height: 112, across: 40, down: 16 }; // pixels of a stage and between two, as the style sheet has them
+
+// How far from the left each stage is: behind all that it comes after. A circle, which messages may make, ends somewhere.
+function columns(stages) {
+  const found = stages.map(() => 0);
+  for (let round = 0, moved = true; moved && round < stages.length; round++) {
+    moved = false;
+    stages.forEach((stage, at) => stage.after.forEach((before) => {
+      if (found[at] > found[before] || found[before] + 1 >= stages.length) return;
+      found[at] = found[before] + 1;
+      moved = true;
+    }));
+  }
+  return found;
+}
+
+// The stages as cards, with a line to each from those that it comes after. `card` fills the one of a stage.
+export function stageGraph(stages, card) {
+  const column = columns(stages), heights = [], row = column.map((at) => (heights[at] = (heights[at] ?? -1) + 1));
+  const x = (at) => column[at] * (CARD.width + CARD.across), y = (at) => row[at] * (CARD.height + CARD.down);
+  const width = Math.max(...stages.map((_, at) => x(at))) + CARD.width, height = Math.max(...stages.map((_, at) => y(at))) + CARD.height;
+  const line = (from, to) => {
+    const left = x(from) + CARD.width, right = x(to) - 6, above = y(from) + CARD.height / 2, below = y(to) + CARD.height / 2;
+    // One that passes other stages does so below them.
+    const bend = Math.abs(column[to] - column[from]) > 1 ? CARD.height * 0.8 : 0;
+    return s("path", { d: `M${left} ${above}C${left + CARD.across} ${above + bend} ${right - CARD.across} ${below + bend} ${right} ${below}` });
+  };
+  const name = (at) => stages[at].name ?? `Stage ${at + 1}`;
+  return h("div", { style: { position: "relative", width: `${width}px`, height: `${height + (stages.length > 2 ? CARD.down : 0)}px` } },
+    s("svg", { "aria-hidden": "true", width, height: height + CARD.down, viewBox: `0 0 ${width} ${height + CARD.down}` },
+      s("defs", null, s("marker", { id: "arrow", viewBox: "0 0 6 6", refX: 1, refY: 3, markerWidth: 7, markerHeight: 7, orient: "auto" }, s("path", { d: "M0 0L6 3L0 6z" }))),
+      stages.map((stage, at) => stage.after.map((before) => line(before, at)))),
+    h("ul", null, stages.map((stage, at) => h("li", { style: { left: `${x(at)}px`, top: `${y(at)}px` } },
+      h("b", { title: name(at) }, name(at)),
+      h("span", { class: "unseen" }, stage.after.length ? `after ${stage.after.map(name).join(", ")}` : "comes first"), card(stage)))));
+}
+
 // A square for each pair: the sender's row, the receiver's column.
 export function linksMatrix(timeline) {
   const ends = [...new Set(timeline.links.flat())].sort((a, b) => a - b), places = new Map(ends.map((task, at) => [task, at]));

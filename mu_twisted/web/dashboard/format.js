@@ -62,6 +62,11 @@ export function* numbers(text) {
 
 export const called = (task, label) => (label ? `${label} (task ${task})` : `task ${task}`);
 
+const SIGNALS = { 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM" };
+
+// How a program ended; below 0 is a signal.
+export const exit = (status) => (status < 0 ? `killed by ${SIGNALS[-status] ?? `signal ${-status}`}` : `exit status ${status}`);
+
 export function timeLeft(status, ended) {
   const left = status.tasks - status.done - status.failed;
   if (status.state !== "running" || !status.median || left === 0 || status.active === 0) return null;

@@ -1,9 +1,9 @@
 // One job: its counts, the grid of its tasks, what failed, and where the time goes.
 
 import { follow, get, paced, post } from "./api.js";
-import { chartKey, countsChart, gantt, linksMatrix, rateChart } from "./charts.js";
+import { chartKey, countsChart, gantt, linksMatrix, rateChart, stageGraph } from "./charts.js";
 import { announce, h } from "./dom.js";
-import { DATA, ORDER, bytes, called, count, counted, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
+import { DATA, ORDER, bytes, called, count, counted, exit, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
 import { Grid } from "./grid.js";
 import { chip, meter } from "./jobs.js";
 import { Panel } from "./story.js";
@@ -52,8 +52,8 @@ export function jobView(name, main, status) {
   const counts = figure("Tasks over time"), rates = figure("Rate and cost");
   const time = figure("Timeline", "wide"), timeNote = h("span", { class: "muted" });
   const timeCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Timeline"), timeNote), time);
-  const stages = h("ul", { class: "stages", tabindex: "0", "aria-label": "Stages" });
-  const stageCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Stages"), h("span", { class: "muted" }, "in their order")), stages);
+  const stages = h("div", { class: "stages", tabindex: "0", role: "group", "aria-label": "Stages" });
+  const stageCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Stages"), h("span", { class: "muted" }, "each behind those that it comes after, or takes messages of")), stages);
   const slow = h("tbody"), slowHead = h("tr");
   const slowCard = h("section", { class: "card scroll", hidden: true, tabindex: "0", "aria-label": "The slowest attempts" }, h("header", null, h("h2", null, "Slowest")), h("table", { class: "slow" },
     h("thead", null, slowHead), slow));
@@ -175,7 +175,7 @@ export function jobView(name, main, status) {
             onclick: () => change("retry", null, group.tasks) }, group.count === 1 ? "Retry it" : `Retry these ${count(group.count)}`)),
         text ? h("pre", { tabindex: "0", "aria-label": `What task ${group.sample.task} printed` }, text) : null,
         h("p", { class: "muted", style: { display: "flex", alignItems: "center", gap: "8px", flexWrap: "wrap" } },
-          text ? h("span", null, `The end of what ${called(group.sample.task, group.sample.label)} printed${group.status === null ? "" : `, exit status ${group.status}`}.`) : null,
+          text ? h("span", null, `The end of what ${called(group.sample.task, group.sample.label)} printed${group.status === null ? "" : `, ${exit(group.status)}`}.`) : null,
           h("button", { type: "button", class: "quiet", onclick: () => open(group.sample.task) }, `Open task ${group.sample.task}`)));
     }));
     if (found.groups.length > shownReasons) {
@@ -206,11 +206,10 @@ export function jobView(name, main, status) {
     timeNote.textContent = (drawn.shown < drawn.of ? `${drawn.shown} of ${count(drawn.of)} tasks: ${timeline.path.length ? "the critical path, " : ""}those that failed, the slowest` : "a row for each task") +
       (timeline.path.length ? "; the line is the critical path" : "");
     stageCard.hidden = timeline.stages.length < 2;
-    stages.replaceChildren(...timeline.stages.map((stage, at) => h("li", null,
-      h("b", null, stage.name ?? `Stage ${at + 1}`),
+    stages.replaceChildren(stageGraph(timeline.stages, (stage) => [
       h("span", { class: "muted" }, `${count(stage.done)} of ${count(stage.count)} done${stage.failed ? `, ${count(stage.failed)} failed` : ""}`),
       meter({ tasks: stage.count, done: stage.done, failed: stage.failed, active: 0 }),
-      h("span", { class: "muted" }, stage.begin === null ? "not begun" : `${seconds(stage.begin)} to ${seconds(stage.end)}`))));
+      h("span", { class: "muted" }, stage.begin === null ? "not begun" : `${seconds(stage.begin)} to ${seconds(stage.end)}`)]));
     const { attempts } = timeline, usual = medianOf(timeline), slowest = timeline.slowest.slice(0, SLOW);
     const moved = slowest.map((index) => timeline.bytes[index]);
     const kinds = Object.keys(DATA).filter((kind) => moved.some((one) => one?.[kind]));

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
-import { bytes, called, moved, output, seconds, when } from "./format.js";
+import { bytes, called, exit, moved, output, seconds, when } from "./format.js";
 
 const WORDS = { running: "running", done: "done", failed: "failed", beaten: "beaten by another attempt", withdrawn: "withdrawn" };
 
@@ -87,14 +87,14 @@ export class Panel {
     if (attempt.speculative) facts.push(["Beside", "another that took long"]);
     const states = attempt.states.map(([at, name], index) => [at, name, (attempt.states[index + 1]?.[0] ?? end) - at]);
     return h("section", null,
-      h("h3", null, `Attempt ${attempt.attempt}, ${WORDS[attempt.outcome] ?? attempt.outcome}${attempt.status === null ? "" : `, exit status ${attempt.status}`}`),
+      h("h3", null, `Attempt ${attempt.attempt}, ${WORDS[attempt.outcome] ?? attempt.outcome}${attempt.status === null ? "" : `, ${exit(attempt.status)}`}`),
       h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
       attempt.error && attempt !== story.attempts.at(-1) ? h("p", { class: "note error" }, attempt.error) : null,
       states.length ? h("ul", { class: "states", style: { marginTop: "8px" } }, states.map(([, name, long]) =>
         h("li", null, h("span", null, seconds(long)), h("span", null, name)))) : null,
       runs.map((run) => [
         h("p", { class: "muted", style: { fontSize: "13px", marginTop: "12px" } },
-          `Run ${run.run + 1}, exit status ${run.status}${run.size ? `: printed ${bytes(run.size)}${run.output === null ? ", which had to make room" : ""}` : ": printed nothing"}`),
+          `Run ${run.run + 1}, ${exit(run.status)}${run.size ? `: printed ${bytes(run.size)}${run.output === null ? ", which had to make room" : ""}` : ": printed nothing"}`),
         run.output ? h("pre", { tabindex: "0", "aria-label": `Output of run ${run.run + 1}` }, output(run.output)) : null]));
   }
 
