@@ -45,10 +45,11 @@ _RUN_ENDED = b"OK:RETVAL("
 _WAITS = b"INFO:waits:["
 _PATHS = b"INFO:paths:{"
 _BYTES = byte_counts.PREFIX
+_KILLED = b"OK:KILL"
 _HANDED_OVER = b"OK:HAND_OVER"
 _OWN_REPLIES = (
     b"OK:PONG",
-    b"OK:KILL",
+    _KILLED,
     b"OK:IDENTITY",
     b"OK:LINK",
     b"OK:PIPE(",
@@ -136,6 +137,7 @@ class Session:
         "_connection",
         "_counters",
         "_hands_over",
+        "_parting",
         "_phase",
         "_registry",
         "_token_sent",
@@ -165,7 +167,12 @@ class Session:
         self._connection: FrameProtocol | None = None
         self._phase = _NEW
         self._unasked = 0
-        self._token_sent = self._hands_over = self.holds = False
+        self._token_sent = self._hands_over = self._parting = self.holds = False
+
+    @property
+    def is_parting(self) -> bool:
+        """Whether the worker quits as soon as its programs are killed, and what they have printed is here."""
+        return self._parting and self._phase is _WARMING
 
     @property
     def identity(self) -> Identity | None:
@@ -249,6 +256,20 @@ class Session:
         """
         self._hands_over = True
         self._send(b"hand_over:" + owed)
+
+    def part(self, reason: str) -> None:
+        """End what the worker does, and dismiss it once it has said what its programs have printed; at once where that
+        is not kept.
+
+        :param reason: why its task has failed.
+        """
+        if self._phase is not _WORKING or not self.greeting.version or self.run_ended is None:
+            self.dismiss()
+            return
+        self._give_up(reason)
+        self._phase = _WARMING
+        self._parting = True
+        self._send(b"kill:")
 
     def dismiss(self) -> None:
         """Send ``quit:``, and close when that is written. What it runs is ended, if it knows how."""
@@ -340,6 +361,9 @@ class Session:
             if self._phase is _WARMING and not payload.startswith(b"OK:HELLO"):
                 self._note_runs([payload])
                 self._ignore([payload])
+                if self._parting and payload.startswith(_KILLED):
+                    self.dismiss()
+                    return []
                 continue
             try:
                 self.greeting = parse_greeting(payload)

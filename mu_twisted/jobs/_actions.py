@@ -79,10 +79,13 @@ class Dismiss:
     """Tell the worker to quit.
 
     :param reason: one line for the log.
+    :param failed: why what it still runs has failed: that is killed, and what it has printed is waited for; None: it
+        runs nothing of which more is wanted.
     """
 
     worker: int
     reason: str
+    failed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -162,10 +162,10 @@ class JobData:
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
-    def dismiss(self, worker: PoolWorker, reason: str) -> None:
-        """Tell it to quit, and forget it."""
+    def dismiss(self, worker: PoolWorker, reason: str, failed: str | None = None) -> None:
+        """Tell it to quit, as :class:`Dismiss` has it, and forget it."""
         self.forget(worker)
-        self.do(Dismiss(worker.number, reason))
+        self.do(Dismiss(worker.number, reason, failed))
 
     def abort(self, worker: PoolWorker, reason: str) -> None:
         """Drop its connection, and forget it."""

@@ -134,9 +134,9 @@ class Outcomes:
     def _release(self, worker: PoolWorker, busy: str | None = None) -> None:
         data = self._data
         if not worker.reusable or not self._is_useful():
-            data.dismiss(worker, "no task is left for it")
+            data.dismiss(worker, "no task is left for it", busy)
         elif worker.failed >= MAX_CONSECUTIVE_FAILURES and data.failed < len(data.ledger.durations):
-            data.dismiss(worker, f"{worker.failed} attempts in a row have failed on it")
+            data.dismiss(worker, f"{worker.failed} attempts in a row have failed on it", busy)
         else:
             data.clear(worker, busy)
 

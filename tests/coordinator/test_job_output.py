@@ -84,6 +84,37 @@ def test_a_program_that_is_killed_at_its_task_s_time_has_its_output_kept(running
     assert printed(running, job, which="all") == [(0, 0, -9, b"so far"), (0, 1, 0, b"done")]
 
 
+def test_a_job_that_ends_with_a_task_s_time_has_what_its_program_has_printed(running: MemoryCoordinator) -> None:
+    job = running.submit("-n", "2", "--task-timeout", "5", "--retries", "0")
+    workers = [running.worker(job, f"0-{number}") for number in range(2)]
+    running.clock.advance(6)
+    assert running.jobs.job(job).state == "failed"
+    for number, worker in enumerate(workers):
+        assert b"quit:" not in worker.takes()
+        worker.says(reply(b"so far %d" % number, -9), b"OK:KILL(1)")
+        assert worker.takes()[-1] == b"quit:"
+    running.clock.advance(0.1)
+    assert printed(running, job, failed=True) == [(0, 0, -9, b"so far 0"), (1, 0, -9, b"so far 1")]
+    assert not running.jobs.running
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_job_ends_though_a_worker_that_is_to_kill_its_program_says_nothing(
+    running: MemoryCoordinator, stopped: bool
+) -> None:
+    job = running.submit("--task-timeout", "5", "--retries", "0")
+    worker = running.worker(job, "0-0")
+    running.clock.advance(6)
+    assert running.jobs.running
+    if stopped:
+        running.jobs.stop()
+    else:
+        running.clock.pump([0.5] * 8)
+    assert worker.takes()[-1] == b"quit:"
+    assert running.jobs.job(job).state == "failed"
+    assert not running.jobs.running
+
+
 def test_what_a_worker_sends_late_is_not_of_its_next_task(running: MemoryCoordinator) -> None:
     job = running.submit("-n", "2", "--max-workers", "1")
     worker: WorkerDouble = running.worker(job, "0-0")

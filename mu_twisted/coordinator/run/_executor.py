@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
@@ -53,6 +54,9 @@ need not hand them over to the rendezvous."""
 HAND_OVER_TIMEOUT = 300.0
 """Seconds that this may take."""
 _LOOK = 0.25
+LAST_OUTPUT = 3.0
+"""Seconds that a worker has to say what its programs have printed before they were killed, as it is dismissed."""
+_LOOK_AT_END = 0.02
 
 WorkerAction = GiveToken | Assign | Warm | Interrupt | Dismiss | Abort | Ping
 
@@ -201,6 +205,12 @@ class ActionExecutor:
         self._tokens = tokens
         self._last: dict[int, int] = {}
         self._leaving: dict[int, Session] = {}
+        self._finishing: DelayedCall | None = None
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the job is over and its run is not, as what killed programs have printed is yet to come."""
+        return self._finishing is not None
 
     def act(self, action: Action) -> None:
         """Carry out an action, which is no record; where that fails, do what the table has for it."""
@@ -241,9 +251,20 @@ class ActionExecutor:
         """Find out why no worker came; the job ends with that."""
         Deferred.fromCoroutine(self._diagnose()).addErrback(self._cannot_diagnose)
 
-    def finish(self, _: Finish) -> None:
-        """End the run."""
-        self._run.end()
+    def finish(self, action: Finish) -> None:
+        """End the run, once what killed programs have printed is there."""
+        if any(session.is_parting for session in self._sessions.values()):
+            self._finishing = self._clock.callLater(_LOOK_AT_END, partial(self.finish, action))
+        else:
+            self._finishing = None
+            self._run.end()
+
+    def finish_now(self) -> None:
+        """End the run, which is :attr:`finishing`, without what has not come."""
+        if self._finishing is not None:
+            self._finishing.cancel()
+            self._finishing = None
+            self._run.end()
 
     def session_of(self, worker: int) -> Session | None:
         """The session of a worker; None where it was lost since the decision: the job is notified of that by itself."""
@@ -273,6 +294,10 @@ class ActionExecutor:
         if self._is_owed(session):
             self._leaving[session.number] = session
             self._part(session, self._clock.seconds() + HAND_OVER_AFTER)
+        elif action.failed is not None:
+            session.part(action.failed)
+            if session.is_parting:
+                self._clock.callLater(LAST_OUTPUT, session.dismiss)
         else:
             session.dismiss()
 
@@ -292,8 +317,10 @@ class ActionExecutor:
         self._leaving.pop(session.number, None)
 
     def end(self) -> None:
-        """Dismiss those that were only there for others: these are done, or none of them goes on."""
-        for session in list(self._leaving.values()):
+        """Dismiss those that were only there for others, which are done, or of which none goes on; and those that have
+        not said what their killed programs have printed."""
+        parting = [session for session in self._sessions.values() if session.is_parting]
+        for session in [*self._leaving.values(), *parting]:
             session.dismiss()
         self._leaving.clear()
 

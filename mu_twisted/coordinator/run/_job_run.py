@@ -160,7 +160,7 @@ class JobRun:
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
         waiting: Deferred[None] = Deferred(self._finished.remove)
-        if self.job.over and self._commits.idle:
+        if self.job.over and self._commits.idle and not self._executor.finishing:
             waiting.callback(None)
         else:
             self._finished.append(waiting)
@@ -251,6 +251,9 @@ class JobRun:
 
     def stop(self) -> None:
         """The coordinator stops: dismiss the workers; the job stays as it is, for the next start."""
+        if self._executor.finishing:
+            self._executor.finish_now()
+            return
         self._commits.take(self.job.stop(self._now()))
         self._commits.end()
         self._executor.end()
