@@ -11,7 +11,7 @@
 # make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run, and the targets missed; PARTS="relay links" for some of them
-# make screenshots  pictures of the dashboard and a report, light and dark, in build/screenshots
+# make screenshots  pictures of the dashboard and a report, light and dark, in build/screenshots; README's in docs/
 # make compare one task by GNU parallel, Lithops and mu: lines and seconds (docs/comparison.md)
 # make wheels  the source distribution and manylinux wheels, in dist/
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
@@ -93,7 +93,7 @@ fuzz: $(VENV)/develop.stamp
 SCREENSHOTS ?= build/screenshots
 screenshots: $(VENV)/develop.stamp
 	@etc/prepare.sh "$(PYTHON)" chromium=chromium chromedriver=chromium-driver
-	PYTHONPATH=tests/support $(BIN)/python tests/support/screenshots.py $(SCREENSHOTS)
+	PYTHONPATH=tests/support $(BIN)/python tests/support/screenshots.py $(SCREENSHOTS) docs
 
 bench: $(VENV)/develop.stamp
 	PYTHONPATH=tests/support $(BIN)/python -m bench $(PARTS)

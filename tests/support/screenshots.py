@@ -35,10 +35,20 @@ TYPICAL = 2.2
 """Seconds that a task takes."""
 TOP = 1500
 """Pixels of the picture that shows the top of the page, for README."""
+SHOWN = {
+    "job-wide-light-top.png": "dashboard-light.png",
+    "job-wide-dark-top.png": "dashboard-dark.png",
+    "timeline.svg": "timeline.svg",
+}
+"""Pictures that pages show, by their names there."""
 SIZES = {"wide": (1280, 900), "narrow": (360, 900)}
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, pages: Path) -> None:
+    """Take all pictures.
+
+    :param directory: for all of them; ``pages`` for those that pages show.
+    """
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -64,6 +74,8 @@ def main(directory: Path) -> None:
         finally:
             browser.quit()
             coordinator.close()
+    for taken, shown in SHOWN.items():
+        shutil.copyfile(directory / taken, pages / shown)
 
 
 class PricedCoordinator(LiveCoordinator):
@@ -234,4 +246,4 @@ def take_all(browser: Any, directory: Path, view: str, most: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
