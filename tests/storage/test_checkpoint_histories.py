@@ -62,7 +62,7 @@ class History:
 
     def step(self) -> None:
         whats = {"answer": 50, "leave": 5, "back": 3, "time": 20, "submit": 2, "retry": 4, "part": 3, "disk": 1}
-        whats |= {"cancel": 0.7, "interrupt": 0.3, "remove": 0.3}
+        whats |= {"cancel": 0.7, "interrupt": 0.3, "remove": 0.3, "no file": 1}
         (what,) = self.random.choices(list(whats), list(whats.values()))
         self.world.wall += 0.7
         self.come()
@@ -81,6 +81,8 @@ class History:
         elif what == "disk":
             (make_room if self.is_full else fill_the_disk)(self.world)
             self.is_full = not self.is_full
+        elif what == "no file":
+            self.hinder_files()
         elif what in ("retry", "part", "cancel", "interrupt", "remove"):
             self.change(what)
         self.turns([self.random.choice([PAUSE, 0.5, 2.0, 20.0])] if what == "time" else [0.0, 0.0])
@@ -123,6 +125,15 @@ class History:
             if changing is not None:
                 changing.addErrback(lambda failure: failure.trap(MuError))
 
+    def hinder_files(self) -> None:
+        """The files of tasks of some job cannot be written for a while, while what is appended to others can."""
+        for directory in sorted(self.directory.glob("jobs/*")):
+            new = directory / "tasks.jsonl.new"
+            if new.is_dir():
+                new.rmdir()
+            elif self.random.random() < 0.5 and not new.exists():
+                new.mkdir()
+
     def note_files(self) -> None:
         for file in sorted(self.directory.glob("jobs/*/tasks.jsonl")):
             copies = self.copies.setdefault(file.parent.name, [])
@@ -161,7 +172,10 @@ class History:
         self.gone += [(job, launch_id) for job, launch_id, _ in self.workers]
         self.workers = []
         self.world.launches = LaunchesOfTwoSizes()
+        self.world.hold_all = self.random.random() < 0.1
+        self.world.missing = "its code is gone" if self.random.random() < 0.1 else None
         self.world.start()
+        self.world.missing = None
         self.turns([0.0] * self.random.choice([0, 1, 5]))
 
     def numbers(self) -> list[int]:
