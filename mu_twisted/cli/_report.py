@@ -88,7 +88,7 @@ def write_whole(path: Path, text: str) -> None:
 
     :raises MuError: it cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.parent / f".{path.name}.{os.getpid()}"
     try:
         if path.exists() and not path.is_file():
             path.write_text(text, "utf-8")  # a device or a pipe

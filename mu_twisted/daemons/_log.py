@@ -4,6 +4,7 @@ In the foreground that is standard error, below the progress line if there is on
 ``--logfile`` or ``--syslog``, what twistd would have taken. Under twistd's own ``--logger`` nothing here is used.
 """
 
+import re
 import signal
 import sys
 import time
@@ -30,7 +31,7 @@ from zope.interface import provider
 
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._exit import log_complaints
-from mu_twisted.daemons._json_log import json_line
+from mu_twisted.daemons._json_log import LABELS, json_line
 
 console = Console(file=_terminal.err, highlight=False)  # type: ignore[arg-type]
 """The one console of the process: log lines and the live line share it, so that neither tears the other."""
@@ -79,9 +80,31 @@ def chosen_observer() -> ILogObserver:
         from twisted.python.syslog import SyslogObserver
 
         syslog: Any = SyslogObserver(_twistd.get("prefix") or "")  # type: ignore[no-untyped-call]
-        return _filtered(LegacyLogObserverWrapper(syslog.emit))
+        return _filtered(_labelling(LegacyLogObserverWrapper(syslog.emit)))
     file = sys.stdout if path == "-" else _log_file(path or "twistd.log")
-    return _filtered(textFileLogObserver(file) if _form == "text" else FileLogObserver(file, _json_entry))
+    if _form == "json":
+        return _filtered(FileLogObserver(file, _json_entry))
+    return _filtered(_labelling(textFileLogObserver(file)))
+
+
+def labelled(event: LogEvent) -> LogEvent:
+    """An event whose text begins with what it is about, as far as it does not say so: job, task, attempt, worker."""
+    labels = {name: event[name] for name in LABELS if isinstance(event.get(name), str | int)}
+    if not labels:
+        return event
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    about = [
+        f"{name} {value}"
+        for name, value in labels.items()
+        if not re.search(rf"(?<!\w){re.escape(str(value) if name == 'job' else f'{name} {value}')}(?!\w)", text)
+    ]
+    if not about or not event.get("log_format"):
+        return event
+    return {**event, "log_about": ", ".join(about), "log_format": "{log_about}: " + event["log_format"]}
+
+
+def _labelling(observer: Any) -> Any:
+    return lambda event: observer(labelled(event))
 
 
 def _filtered(observer: Any) -> ILogObserver:
@@ -114,7 +137,7 @@ def _log_file(path: str) -> Any:
 
 @provider(ILogObserver)  # type: ignore[untyped-decorator]
 def _show(event: LogEvent) -> None:
-    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    text = eventAsText(labelled(event), includeTimestamp=False, includeSystem=False)
     namespace = str(event.get("log_namespace", "-"))
     # That twistd starts up, which reactor it has, that a main loop was terminated: of no use to a daemon's user.
     if not text or (

@@ -224,6 +224,9 @@ def test_a_file_that_cannot_be_written_leaves_none(tmp_path: Path) -> None:
 
     with pytest.raises(MuError, match="cannot be written: No such file"):
         write_whole(tmp_path / "none" / "a.html", "x")
+    for directory in (tmp_path, Path()):
+        with pytest.raises(MuError, match="cannot be written: Is a directory"):
+            write_whole(directory, "x")
     target = tmp_path / "a.html"
     write_whole(target, "old")
     write_whole(target, "new")

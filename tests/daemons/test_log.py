@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import LogLevel
+from twisted.logger import LogLevel, eventAsText
 from twisted.python.failure import Failure
 from warm_processes import TWISTD, run
 
 from mu_twisted.daemons._json_log import json_line
+from mu_twisted.daemons._log import labelled
 
 AT = 1_800_000_000.25
 
@@ -33,6 +34,26 @@ def test_any_event_is_an_object_on_one_line(text: str, task: int, attempt: int |
     assert found.pop("attempt", None) == attempt
     expected = {"time": "2027-01-15T08:00:00.250Z", "level": "warn", "namespace": "a.b", "job": "j", "task": task}
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "said"),
+    [
+        ("task {task}, attempt {attempt} failed", {"job": "j", "task": 14, "attempt": 0}, "job j: "),
+        ("task 14 failed", {"job": "j", "task": 1, "attempt": 0}, "job j, task 1, attempt 0: "),
+        ("worker {worker} is given up", {"job": "j", "task": None, "worker": 2}, "job j: "),
+        ("job {job} ended", {"job": "j{x}"}, ""),
+        ("it listens", {}, ""),
+    ],
+)
+def test_a_readable_line_begins_with_what_it_does_not_say_that_it_is_about(
+    text: str, labels: dict[str, Any], said: str
+) -> None:
+    before, after = (
+        eventAsText(one, includeTimestamp=False, includeSystem=False)
+        for one in (event(text, **labels), labelled(event(text, **labels)))
+    )
+    assert after == said + before
 
 
 def test_a_failure_has_its_traceback_in_the_text() -> None:
