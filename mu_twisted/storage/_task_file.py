@@ -249,7 +249,7 @@ class TaskFile:
         try:
             self._file.seek(line.at)
             return self._file.read(line.size)
-        except (OSError, ValueError, OverflowError) as error:
+        except (OSError, ValueError, OverflowError, MemoryError) as error:
             raise TaskFileError(str(error)) from None
 
     def _tasks(self, text: bytes) -> list[TaskStatus]:

@@ -270,7 +270,9 @@ def test_a_file_of_tasks_that_is_damaged_is_not_told_of(left: Left, tmp_path: Pa
     directory = copied(left, tmp_path)
     file = directory / "jobs" / left.many / "tasks.jsonl"
     text = file.read_bytes()
-    for damaged in (text.replace(b'"done"', b"done", 1), text[:-30], b""):
+    too_long = text.replace(b'"lines":[[0,0,', b'"lines":[[0,0,99999999999999')
+    assert too_long != text
+    for damaged in (text.replace(b'"done"', b"done", 1), text[:-30], b"", too_long):
         file.write_bytes(damaged)
         assert StoredJobs(directory).answer(("jobs", left.many, "tasks"), {}) is None
         assert len(Coordinator(UnixTransport(directory)).tasks(left.many)) == len(INPUTS)
