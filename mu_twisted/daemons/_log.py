@@ -31,7 +31,7 @@ from zope.interface import provider
 
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._exit import log_complaints
-from mu_twisted.daemons._json_log import LABELS, json_line
+from mu_twisted.daemons._json_log import json_line
 
 console = Console(file=_terminal.err, highlight=False)  # type: ignore[arg-type]
 """The one console of the process: log lines and the live line share it, so that neither tears the other."""
@@ -88,8 +88,8 @@ def chosen_observer() -> ILogObserver:
 
 
 def labelled(event: LogEvent) -> LogEvent:
-    """An event whose text begins with what it is about, as far as it does not say so: job, task, attempt, worker."""
-    labels = {name: event[name] for name in LABELS if isinstance(event.get(name), str | int)}
+    """An event whose text begins with what it is about, as far as it does not say so: job, task, attempt."""
+    labels = {name: event[name] for name in ("job", "task", "attempt") if isinstance(event.get(name), str | int)}
     if not labels:
         return event
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)

@@ -39,7 +39,7 @@ def test_any_event_is_an_object_on_one_line(text: str, task: int, attempt: int |
 @pytest.mark.parametrize(
     ("text", "labels", "said"),
     [
-        ("task {task}, attempt {attempt} failed", {"job": "j", "task": 14, "attempt": 0}, "job j: "),
+        ("task {task}, attempt {attempt} failed", {"job": "j", "task": 14, "attempt": 0, "worker": 3}, "job j: "),
         ("task 14 failed", {"job": "j", "task": 1, "attempt": 0}, "job j, task 1, attempt 0: "),
         ("worker {worker} is given up", {"job": "j", "task": None, "worker": 2}, "job j: "),
         ("job {job} ended", {"job": "j{x}"}, ""),
