@@ -65,7 +65,6 @@ class TaskList:
     :param labelled: whether their labels could be asked for.
     :param held: how the job stands, where it is not over.
     :param checkpoint: of a job that runs; None: it does not.
-    :param length: how many tasks there are, where they are not here.
     """
 
     tasks: Sequence[TaskStatus]
@@ -74,12 +73,11 @@ class TaskList:
     labelled: bool
     held: JobStatus | None = None
     checkpoint: Checkpoint | None = None
-    length: int | None = None
 
     @property
     def count(self) -> int:
-        """How many tasks the job has."""
-        return len(self.tasks) if self.length is None else self.length
+        """How many tasks the job has; they are not all here where it runs."""
+        return len(self.tasks) if self.held is None else self.held.tasks
 
 
 class TaskLine(NamedTuple):

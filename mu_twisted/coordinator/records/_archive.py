@@ -261,7 +261,7 @@ class JobArchive:
             return
         before, changed = changes.take()
         held = _held(request, submitted, job, UNSERVED, UNSERVED_UNTIL)
-        of_end, room = TaskList((), list(job.settled), frozenset(), True, held, length=held.tasks), job.text_room
+        of_end, room = TaskList((), list(job.settled), frozenset(), True, held), job.text_room
         with suppress(OSError):  # then the file cannot be written, either
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
