@@ -28,6 +28,12 @@ class TransportChoiceError(MuError):
     """The one that was asked for is not there; one line."""
 
 
+class UnknownTransport(TransportChoiceError):
+    """The variable names none."""
+
+    misuse = True
+
+
 def choose_transport(environ: Mapping[str, str]) -> Transport:
     """Choose the core, unless the environment says otherwise or it was not built, which is logged in one line.
 
@@ -39,7 +45,7 @@ def choose_transport(environ: Mapping[str, str]) -> Transport:
         _log.warn("connections are carried by Twisted's TLS, as {variable} says", variable=VARIABLE)
         return Transport.TWISTED
     if wanted not in ("", Transport.CORE):
-        raise TransportChoiceError(f"{VARIABLE}={wanted[:40]}: expected {' or '.join(Transport)}")
+        raise UnknownTransport(f"{VARIABLE}={wanted[:40]}: expected {' or '.join(Transport)}")
     fault = _fault_of_core()
     if fault is None:
         return Transport.CORE

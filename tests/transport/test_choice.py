@@ -43,5 +43,6 @@ def test_a_core_that_was_asked_for_and_is_not_there_is_an_error(without_core: No
 
 @pytest.mark.parametrize("word", ["Core", "c", "1", " twisted"])
 def test_another_word_is_an_error_that_names_both(word: str) -> None:
-    with pytest.raises(TransportChoiceError, match="expected core or twisted"):
+    with pytest.raises(TransportChoiceError, match="expected core or twisted") as caught:
         choose_transport({"MU_TRANSPORT": word})
+    assert caught.value.misuse
