@@ -134,7 +134,7 @@ def called(task: int, label: str | None) -> str:
 def failure_line(task: tuple[int, int, str] | FailedTask) -> str:
     """One failed task."""
     number, attempts, error, label = FailedTask(*task)
-    return f"{called(number, label)} failed after {counted(attempts, 'attempt')}: {error}"
+    return f"{called(number, label)} {_how_far(attempts, attempts)}: {error}"
 
 
 def output_hint(job: str, failed: Iterable[FailedTask]) -> str | None:
@@ -167,8 +167,6 @@ def _line(group: FailureGroup) -> str:
     labels = [task.label for task in tasks if task.label is not None]
     shown = labels if len(labels) == len(tasks) else ranges([task.task for task in tasks])
     where = ", ".join(shown[:_SHOWN_RANGES]) + (", ..." if len(shown) > _SHOWN_RANGES else "")
-    least, most = group.attempts
-    attempts = counted(most, "attempt") if least == most else f"{least} to {most} attempts"
     first = tasks[0]
     reason = first.error
     depends = _DEPENDENT.match(reason)
@@ -177,4 +175,11 @@ def _line(group: FailureGroup) -> str:
         reason = f"{head} (that of {called(first.task, first.label)}){line}{rest}"
     if depends is not None:
         reason = reason.replace(depends[1], HOW_IT_DEPENDS[depends[1]], 1)
-    return f"{len(tasks)} tasks failed after {attempts} ({where}): {reason}"
+    return f"{len(tasks)} tasks {_how_far(*group.attempts)} ({where}): {reason}"
+
+
+def _how_far(least: int, most: int) -> str:
+    """What became of tasks that have had so many attempts."""
+    if not most:
+        return "did not begin"
+    return f"failed after {counted(most, 'attempt') if least == most else f'{least} to {most} attempts'}"

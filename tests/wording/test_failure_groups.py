@@ -47,11 +47,11 @@ def test_a_cause_comes_before_what_failed_with_it(how: str, ended: str) -> None:
     found = [(task, 0, failed_with(4, how, "no disk")) for task in (0, 1, 5, 6)]
     assert failure_lines([*found, (4, 1, "no disk")]) == [
         "task 4 failed after 1 attempt: no disk",
-        f"4 tasks failed after 0 attempts (0-1, 5-6): task 4, {ended}, failed: no disk",
+        f"4 tasks did not begin (0-1, 5-6): task 4, {ended}, failed: no disk",
     ]
     lines = failure_lines([found[0], (4, 1, "no disk"), (7, 1, "a"), (8, 1, "a")])
     assert lines[0] == "2 tasks failed after 1 attempt (7-8): a"
-    assert lines[2] == f"task 0 failed after 0 attempts: task 4, {how}, failed: no disk"
+    assert lines[2] == f"task 0 did not begin: task 4, {how}, failed: no disk"
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(1, 3), st.text("ab1", max_size=3)), unique_by=lambda t: t[0]))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from mu_twisted.base import byte_size, terminal_safe
+from mu_twisted.base import byte_size, counted, terminal_safe
 from mu_twisted.cli import _format
 from mu_twisted.cli._format import Fields
 from mu_twisted.cli.report._plot import plot
@@ -91,12 +91,12 @@ def _failures(job: Fields, failures: Fields) -> str:
     for group in failures["groups"]:
         sample = group["sample"]
         least, most = group["attempts"]
-        attempts = f"{least} to {most} attempts" if least != most else "1 attempt" if most == 1 else f"{most} attempts"
+        tries = f"{least} to {most} attempts" if least != most else counted(most, "attempt")
         where = _first(group["tasks"], 12)
         count = "1 task" if group["count"] == 1 else f"{group['count']:,} tasks"
         head, _, rest = (sample["error"] or group["reason"]).partition("\n")
         parts.append(f'<div class="reason"><h3>{_text(head)}</h3>')
-        parts.append(f'<p class="muted">{count} after {attempts}: {_text(where)}</p>')
+        parts.append(f'<p class="muted">{count} {f"after {tries}" if most else "did not begin"}: {_text(where)}</p>')
         if group.get("labels"):
             names = list(group["labels"].values())
             others = f", and {group['count'] - len(names):,} more" if group["count"] > len(names) else ""

@@ -162,12 +162,12 @@ export function jobView(name, main, status) {
       const named = Object.entries(group.labels), others = group.count - named.length;
       const number = counted(group.count, "task");
       const [least, most] = group.attempts;
-      const attempts = least === most ? counted(most, "attempt") : `${least} to ${most} attempts`;
+      const attempts = !most ? "did not begin" : `after ${least === most ? counted(most, "attempt") : `${least} to ${most} attempts`}`;
       const text = group.output ?? rest.join("\n");
       return h("div", { class: "reason" },
         h("div", null,
           h("div", { class: "what" }, h("h3", null, first),
-            h("p", { class: "muted" }, `${number} after ${attempts}: ${where}`),
+            h("p", { class: "muted" }, `${number} ${attempts}: ${where}`),
             named.length ? h("p", { class: "inputs" }, named.map(([task, label]) =>
               h("button", { type: "button", class: "quiet", title: `Task ${task}`, onclick: () => open(Number(task)) }, label)),
               others ? h("span", { class: "muted" }, `and ${count(others)} more`) : null) : null),
