@@ -106,7 +106,7 @@ class Waiting:
         """Fail the tasks that wait for what cannot come any more."""
         data = self._data
         stuck = [attempt for attempt in self._without_hope(waiting) if data.now - attempt.waits_since >= STUCK]
-        errors = [(attempt, f"{self.explain(attempt)}{self._circle(attempt)}") for attempt in stuck]
+        errors = [(attempt, f"{self.explain(attempt)}{self._reason(attempt)}") for attempt in stuck]
         for attempt, error in errors:
             if attempt.worker.attempt is attempt:
                 self._outcomes.failed(attempt.worker, attempt, Failure.REPLY, None, f"it {error}")
@@ -151,6 +151,10 @@ class Waiting:
             waits = any(attempt.waits for attempt in self._data.attempts.get(number, ()))
             return "which waits too" if waits else "which is at work"
         return f"which is {task.state.value}" if task.state is not TaskState.WAITING else "which has no worker yet"
+
+    def _reason(self, attempt: Attempt) -> str:
+        """Why it waits in vain, as far as its own words do not say it."""
+        return self._circle(attempt) if attempt.waits[0][0] is not None else ": none that may send it is at work"
 
     def _circle(self, attempt: Attempt) -> str:
         """The tasks that it waits for through others, as far as they wait, too."""

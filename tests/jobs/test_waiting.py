@@ -211,7 +211,7 @@ def test_what_was_worked_for_is_not_given_away_while_others_may_soon_be_done() -
             "it waits for 'x' of task 1, which ",
         ),
         ({0: [("receive", 1, "x")], 1: [("send", 0, "y")]}, "it waits for 'x' of task 1, which is done and has not"),
-        ({0: [("receive", None, "x")], 1: [("send", 0, "y")]}, "it waits for 'x' of any task"),
+        ({0: [("receive", None, "x")], 1: [("send", 0, "y")]}, "it waits for 'x' of any task: none that may "),
         (
             {0: [("receive", 1, "x"), ("receive", 1, "x")], 1: [("send", 0, "x")]},
             "it waits for 'x' of task 1, which is done and has not sent it",

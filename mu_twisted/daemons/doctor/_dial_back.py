@@ -94,6 +94,11 @@ def judge_dial_back(came: DialledBack, where: str, *, shared: bool = False) -> F
     :param shared: whether all workers are given one key, as the original's need it.
     """
     fix = "open the port to it: security group, firewall, NAT; --host-addr says another address, -t another port"
+    if not came.own:
+        fix = (
+            "another process has this port: if it is your coordinator, give its --state-dir or keys; "
+            f"else choose another port with -t, or {fix}"
+        )
     if came.greeting is None:
         said = said_of_its_end(came.invocation)
         if not came.own and said == "the coordinator said quit":
