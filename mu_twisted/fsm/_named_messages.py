@@ -9,6 +9,10 @@ from mu_twisted.wire.links import MAX_DATA, check_name
 
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 _RECEIVED = "OK:RECEIVE("
+LINK_COMMANDS = "send:", "receive:"
+"""What the commands begin with."""
+MAX_TASK_DIGITS = 18
+"""Digits of a task's number in a command."""
 
 
 def send_command(peering: Peering, me: int, to: int, name: str, file: str | None, data: bytes | None) -> str:
@@ -38,14 +42,24 @@ def receive_command(peering: Peering, me: int, frm: int | None, name: str, file:
     if frm is not None:
         _check(peering, frm, me, name)
     else:
-        _check_name(peering, name)
-        if not any(names is None or name in names for names in peering.takes(me).values()):
-            raise FSMError(
-                f"no task is declared to send {name!r} to task {me} (messages= or consumes= of its pipeline)"
-            )
+        _check_any(peering, me, name)
     if not file or "\0" in file:
         raise FSMError(f"a file is named by a text without NUL, got {show(file)}")
     return f"receive:{'*' if frm is None else frm}:{name}\0{file}"
+
+
+def check_link_command(peering: Peering, me: int, command: str) -> None:
+    """Check one of :data:`LINK_COMMANDS` that its author has written out; the worker checks its grammar.
+
+    :raises FSMError: what it sends or receives is not declared.
+    """
+    word, _, rest = command.partition(":")
+    peer, _, name = rest.partition("\0")[0].partition(":")
+    if peer.isascii() and peer.isdigit() and len(peer) <= MAX_TASK_DIGITS:
+        sender, receiver = (me, int(peer)) if word == "send" else (int(peer), me)
+        _check(peering, sender, receiver, name)
+    elif peer == "*" and word == "receive":
+        _check_any(peering, me, name)
 
 
 def received_from(reply: str) -> int:
@@ -54,7 +68,7 @@ def received_from(reply: str) -> int:
     :raises FSMError: the reply does not say.
     """
     task = reply.removeprefix(_RECEIVED).partition("/")[0]
-    if not (task.isascii() and task.isdigit() and len(task) < 19):
+    if not (task.isascii() and task.isdigit() and len(task) <= MAX_TASK_DIGITS):
         raise FSMError(f"expected OK:RECEIVE(TASK/NAME), got {show(reply)}")
     return int(task)
 
@@ -116,6 +130,12 @@ def _check(peering: Peering, sender: int, receiver: int, name: str) -> None:
             f"task {receiver} is not declared to take {name!r} of task {sender}, only {sorted(names)[:10]}: "
             "its pipeline says that by messages="
         )
+
+
+def _check_any(peering: Peering, me: int, name: str) -> None:
+    _check_name(peering, name)
+    if not any(names is None or name in names for names in peering.takes(me).values()):
+        raise FSMError(f"no task is declared to send {name!r} to task {me} (messages= or consumes= of its pipeline)")
 
 
 def _check_name(peering: Peering, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mu_twisted.fsm._context import Activation, Context
 from mu_twisted.fsm._errors import FSMError, StateFault, fault
 from mu_twisted.fsm._hooks import ABSENT, misused_hooks, takes_number
+from mu_twisted.fsm._named_messages import LINK_COMMANDS, check_link_command
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._references import state_class
 
@@ -95,8 +96,10 @@ class MachineState:
     def enqueue(self, command: str | None) -> None:
         """Send a command now, besides the state's own.
 
-        :raises FSMError: it is no text, or too long for a worker.
+        :raises FSMError: it is no text, or too long for a worker, or a message that the pipeline does not declare.
         """
+        if isinstance(command, str) and command.startswith(LINK_COMMANDS):
+            check_link_command(self._context.peering, self.actorNum, command)
         self._context.emit(command)
 
     def entered(self) -> None:

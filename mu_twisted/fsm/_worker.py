@@ -8,7 +8,9 @@ from mu_twisted.fsm._context import Context
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._named_messages import (
+    LINK_COMMANDS,
     PipeWord,
+    check_link_command,
     default_file,
     pipe_word,
     receive_command,
@@ -304,7 +306,10 @@ class Worker:
 
         :param text: the whole command, e.g. ``connect:HOST:PORT:TEXT``.
         :param expect: what the reply must begin with; without it the default of a CommandListState.
+        :raises FSMError: it is a message that the pipeline does not declare.
         """
+        if _text(text).startswith(LINK_COMMANDS):
+            check_link_command(self._context.peering, self.task, text)
         return await Step(_text(text), (default_expect(text) if expect is None else _text(expect),))
 
     async def informed(self) -> None:

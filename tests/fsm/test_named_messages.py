@@ -93,6 +93,43 @@ def test_states_have_the_same_commands() -> None:
     assert machine.outcome is Outcome.FAILED
 
 
+@pytest.mark.parametrize("as_states", [False, True])
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("send:5:x\0f", None),
+        ("send:7:y\0\0data", None),
+        ("receive:5:x\0f", None),
+        ("receive:*:y\0f", None),
+        ("receive:*:y", None),
+        ("send:6:x\0f", "task 6 is not declared to take messages of task 3"),
+        ("send:5:y\0f", "task 5 is not declared to take 'y' of task 3, only ['x']"),
+        ("receive:6:x\0f", "task 3 is not declared to take messages of task 6"),
+        ("receive:5:y\0f", "task 3 is not declared to take 'y' of task 5, only ['x']"),
+    ],
+)
+def test_what_is_written_out_must_be_declared_too(as_states: bool, command: str, why: str | None) -> None:
+    async def task(w: Worker) -> None:
+        await w.command(command)
+
+    class Written(CommandListState):
+        nextState = TerminalState
+        commandlist = [(HELLO.decode(), command), None]
+
+    takes: dict[int, Takes] = {3: {5: frozenset(["x"]), 7: None}, 5: {3: frozenset(["x"])}, 7: {3: None}}
+    peers = Peering("[::1]:13337", "job-1", links=True, takes=lambda number: takes.get(number, {}))
+    machine = Machine(Written if as_states else task, 3, peering=peers)
+    assert machine.receive([HELLO]) == ([command.encode()] if why is None else [])
+    assert (why or "") in (machine.error or "")
+    assert machine.outcome is (Outcome.RUNNING if why is None else Outcome.FAILED)
+
+
+def test_a_state_of_a_pipeline_that_declares_nothing_can_send_nothing() -> None:
+    machine = Machine(States, 0)
+    assert machine.receive([HELLO]) == []
+    assert "this task has no peers" in (machine.error or "")
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
