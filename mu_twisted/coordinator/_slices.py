@@ -72,7 +72,7 @@ class Slices:
         return result
 
     def stop(self) -> None:
-        """Leave what is under way where it is: whoever has its steps can do the rest."""
+        """Leave what is under way where it is: its caller has the steps, and can do the rest."""
         self._cooperator.stop()
 
     def _begin(self) -> Callable[[], bool]:

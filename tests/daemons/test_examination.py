@@ -29,7 +29,7 @@ def test_a_worker_of_the_originals_that_came_is_good_where_one_key_is_shared(
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_a_worker_that_met_another_process_at_the_port_is_told_from_one_that_did_not_come(own: bool) -> None:
+def test_another_process_that_has_the_doctors_port_is_named(own: bool) -> None:
     invocation = InvokeAnswer(None, '{"error": "could not reach 192.0.2.1:13579: not trusted"}', "")
     finding = judge_dial_back(DialledBack(invocation, None, "", own=own), "192.0.2.1:13579")
     assert finding.health is Health.BROKEN

@@ -230,7 +230,7 @@ class JobArchive:
             yield from self._writing(name, self._end(name), found)
 
     def keeping_held(self, history: History, job: Job) -> Steps[None]:
-        """Keep the tasks of a job that is held, and how it stands, for whoever asks next, unless they are kept."""
+        """Keep the tasks of a job that is held, and how it stands, for the next question, unless they are kept."""
         status = self[history.name]
         path, end = self._task_file(status.job), self._end(status.job)
         if end is not None and status.tasks <= MAX_KEPT and not is_held_so(path, end, status):
