@@ -280,5 +280,5 @@ def _bucket(request: MapRequest, what: str) -> str:
     for url in (request.out or "", *request.inputs):
         named = named or (bucket_of(url) if is_url(url) else None)
     if not named:
-        raise UsageError(f"{what} must have a bucket: say which with -b BUCKET")
+        raise UsageError(f"{what} must have a bucket: say which with -b BUCKET; `mu mb` makes one")
     return str(named)

@@ -336,7 +336,7 @@ def _table(text: str, called: str, delimiter: str) -> InputList:
     columns: list[list[str]] = [[] for _ in names]
     for number, row in enumerate(rows, 2):
         if len(row) != len(names):
-            raise SourceError(f"row {number} of {called} has {len(row)} values, its header {len(names)}")
+            raise SourceError(f"row {number} of {called} has {counted(len(row), 'value')}, its header {len(names)}")
         for column, value in zip(columns, row, strict=True):
             column.append(value)
     if not columns or not columns[0]:

@@ -128,7 +128,7 @@ def failure_lines(failed: Iterable[tuple[int, int, str] | FailedTask], most: int
 
 def called(task: int, label: str | None) -> str:
     """A task as its user knows it: ``photos/a.png (task 7)``, or ``task 7``."""
-    return f"task {task}" if label is None else f"{label} (task {task})"
+    return f"task {task}" if label is None else f"{label or repr(label)} (task {task})"
 
 
 def failure_line(task: tuple[int, int, str] | FailedTask) -> str:

@@ -33,6 +33,7 @@ def test_the_most_frequent_reason_comes_first_and_the_rest_is_counted() -> None:
     assert lines[10:] == ["and 5 more tasks of 5 other reasons"]
     assert failure_lines(failed[:2], 1)[1:] == ["and 1 more task of 1 other reason"]
     assert failure_line((3, 2, "x")) == "task 3 failed after 2 attempts: x"
+    assert failure_line(FailedTask(3, 2, "x", "")) == "'' (task 3) failed after 2 attempts: x"
 
 
 @pytest.mark.parametrize(
