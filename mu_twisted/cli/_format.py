@@ -69,7 +69,7 @@ def failed_count(job: Fields) -> int | str:
     """How many tasks of a job have failed, less those that were only not done when it was ended: ``-`` where an older
     record does not tell them apart.
     """
-    if job["state"] not in _ENDED:
+    if job["state"] not in ENDED:
         return int(job["failed"])
     return "-" if job.get("unfinished") is None else int(job["failed"] - job["unfinished"])
 
@@ -77,7 +77,7 @@ def failed_count(job: Fields) -> int | str:
 def details(job: Fields) -> str:
     """A job, all that is known."""
     rows = [("state", job["state"]), ("pipeline", job["pipeline"])]
-    ended = job["state"] in _ENDED
+    ended = job["state"] in ENDED
     counts = [f"{job[key]} {key}" for key in ("done", "active", "waiting", "failed") if job[key] and not ended]
     if ended:
         unfinished = job["failed"] if job.get("unfinished") is None else job["unfinished"]
@@ -100,9 +100,12 @@ def stages(job: Fields) -> list[str]:
     found = job.get("stages")
     if not found:
         return []
-    head = ["STAGE", "STATE", "TASKS", "DONE", "ACTIVE", "WAITING", "BLOCKED", "FAILED"]
-    keys = ["name", "state", "tasks", "done", "active", "waiting", "blocked", "failed"]
-    lines = table(head, [[stage[key] for key in keys] for stage in found]).split("\n")
+    ended = job["state"] in ENDED
+    head = ["STAGE", "STATE", "TASKS", "DONE", "ACTIVE", "WAITING", "BLOCKED", "NOT DONE" if ended else "FAILED"]
+    keys = ["tasks", "done", "active", "waiting", "blocked", "failed"]
+    states = ["not done" if ended and stage["state"] == "failed" else stage["state"] for stage in found]
+    rows = [[stage["name"], state, *(stage[key] for key in keys)] for stage, state in zip(found, states, strict=True)]
+    lines = table(head, rows).split("\n")
     waits = [f"  {stage['waits']}" if stage.get("waits") else "" for stage in found]
     return [f"  {terminal_safe(line + more)}" for line, more in zip(lines, ["", *waits], strict=True)]
 
@@ -157,7 +160,7 @@ _PATHS = {
     "lost": "after a path was lost (lost)",
     "unreachable": "while the rendezvous could not be reached (unreachable)",
 }
-_ENDED = ("cancelled", "interrupted")
+ENDED = ("cancelled", "interrupted")
 """States of jobs whose tasks have failed as well in which only the job was ended."""
 
 
@@ -174,7 +177,7 @@ def each_failure(job: Fields, tasks: Iterable[Fields]) -> list[str]:
 
 
 def _failed(job: Fields, tasks: Iterable[Fields]) -> list[FailedTask]:
-    ended = job.get("error") if job["state"] in _ENDED else None
+    ended = job.get("error") if job["state"] in ENDED else None
     return [
         FailedTask(task["task"], task["attempts"], task.get("error") or "no reason given", task.get("label"))
         for task in tasks

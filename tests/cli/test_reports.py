@@ -56,6 +56,11 @@ def test_status_shows_a_table_of_stages() -> None:
         "  split  active      12    11       1        0        0       0",
         "  join   blocked      1     0       0        0        1       0  task 12 comes\\x1b after task 11",
     ]
+    ended = [{**split, "state": "failed", "active": 0, "failed": 1}]
+    assert _format.stages({**JOB, "state": "cancelled", "stages": ended}) == [
+        "  STAGE  STATE     TASKS  DONE  ACTIVE  WAITING  BLOCKED  NOT DONE",
+        "  split  not done     12    11       0        0        0         1",
+    ]
     assert _format.stages(JOB) == []
     assert "split 11/12" in _format.progress({**JOB, "stages": [split, join]})
 

@@ -29,7 +29,13 @@ def page(job: Fields, timeline: Fields | None, failures: Fields) -> str:
         sections.append(_failures(job, failures))
     sections += [_plot(one) for one in job.get("plots") or ()]
     if timeline is not None and timeline["attempts"]["task"]:
-        sections += [_over_time(timeline), _gantt(timeline), *_path(timeline), *_stages(timeline), _slowest(timeline)]
+        sections += [
+            _over_time(timeline),
+            _gantt(timeline),
+            *_path(timeline),
+            *_stages(job, timeline),
+            _slowest(timeline),
+        ]
     styles = files("mu_twisted.web.dashboard").joinpath("tokens.css").read_text("utf-8")
     styles += files("mu_twisted.cli.report").joinpath("report.css").read_text("utf-8")
     name = _text(job["job"])
@@ -159,7 +165,7 @@ def _path(timeline: Fields) -> list[str]:
     return [f"<section><h2>Critical path</h2>{table}</section>"]
 
 
-def _stages(timeline: Fields) -> list[str]:
+def _stages(job: Fields, timeline: Fields) -> list[str]:
     stages = timeline["stages"]
     if len(stages) < 2:
         return []
@@ -175,7 +181,9 @@ def _stages(timeline: Fields) -> list[str]:
         for name, stage in zip(names, stages, strict=True)
     ]
     head, rows = _with_bytes(
-        ["Stage", "After", "Done", "Failed", "Began at", "Took"], rows, [one.get("bytes") for one in stages]
+        ["Stage", "After", "Done", "Not done" if job["state"] in _format.ENDED else "Failed", "Began at", "Took"],
+        rows,
+        [one.get("bytes") for one in stages],
     )
     return [f"<section><h2>Stages</h2>{_table(head, rows[:64], numbers=len(head) - 2)}</section>"]
 

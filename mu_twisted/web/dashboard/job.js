@@ -206,8 +206,9 @@ export function jobView(name, main, status) {
     timeNote.textContent = (drawn.shown < drawn.of ? `${drawn.shown} of ${count(drawn.of)} tasks: ${timeline.path.length ? "the critical path, " : ""}those that failed, the slowest` : "a row for each task") +
       (timeline.path.length ? "; the line is the critical path" : "");
     stageCard.hidden = timeline.stages.length < 2;
+    const failedWord = ["cancelled", "interrupted"].includes(job?.state) ? "not" : "failed";
     stages.replaceChildren(stageGraph(timeline.stages, (stage) => [
-      h("span", { class: "muted" }, `${count(stage.done)} of ${count(stage.count)} done${stage.failed ? `, ${count(stage.failed)} failed` : ""}`),
+      h("span", { class: "muted" }, `${count(stage.done)} of ${count(stage.count)} done${stage.failed ? `, ${count(stage.failed)} ${failedWord}` : ""}`),
       meter({ tasks: stage.count, done: stage.done, failed: stage.failed, active: 0 }),
       h("span", { class: "muted" }, stage.begin === null ? "not begun" : `${seconds(stage.begin)} to ${seconds(stage.end)}`)]));
     const { attempts } = timeline, usual = medianOf(timeline), slowest = timeline.slowest.slice(0, SLOW);
