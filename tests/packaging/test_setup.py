@@ -1,6 +1,7 @@
 """What setup.cfg ships beside modules is all that there is; test_wheel looks at the wheel itself."""
 
 import configparser
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -35,3 +36,12 @@ def test_each_file_of_etc_is_shipped_but_tools_of_a_clone(setup: configparser.Co
     shipped = {path.name for pattern in patterns for path in PROJECT.glob(pattern)}
     assert all(list(PROJECT.glob(pattern)) for pattern in patterns)
     assert shipped == {path.name for path in (PROJECT / "etc").iterdir()} - TOOLS
+
+
+def test_a_commit_is_looked_at_with_the_tools_of_make_check() -> None:
+    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert recipe is not None
+    commands = [line.strip().removesuffix(" .") for line in recipe[1].replace("$(BIN)", ".venv/bin").splitlines()]
+    hooks = (PROJECT / ".pre-commit-config.yaml").read_text("utf-8")
+    entries = [line.removesuffix(" --force-exclude") for line in re.findall(r"entry: (.*)", hooks)]
+    assert entries == commands
