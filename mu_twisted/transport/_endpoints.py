@@ -4,6 +4,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLClientConnectionCreator,
@@ -143,7 +144,11 @@ class _ClientFactory(FrameFactory):
         self.fail(TransportError(f"cannot connect to {protocol.peer}: {reason}"))
 
     def connect_failed(self, failure: Failure) -> None:
-        self.fail(TransportError(f"cannot connect: {' '.join(failure.getErrorMessage().split())}"))
+        error = failure.value
+        reason = failure.getErrorMessage()
+        if isinstance(error, ConnectError) and error.osError is not None and error.args:
+            reason = str(error.args[0])  # the system's own words, which Twisted puts its own and a number before
+        self.fail(TransportError(f"cannot connect: {' '.join(reason.split()).rstrip('.')}"))
 
     def fail(self, error: BaseException) -> None:
         result, self.result = self.result, None
