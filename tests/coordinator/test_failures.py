@@ -106,6 +106,26 @@ def test_a_users_own_pipeline_is_named_with_its_place() -> None:
     assert said(machine, reply).startswith("state Stores: expected 'OK:UPLOAD(', got 'FAIL:NoSuchFile(uploading f->b:k")
 
 
+def test_of_a_script_what_failed_is_said_and_not_what_was_expected() -> None:
+    async def task(w: Worker) -> None:
+        await w.retrieve("k", "f")
+        await w.process("cat")
+
+    machine = Machine(task)
+    machine.receive([b"OK:HELLO"])
+    gone = b"FAIL:NoSuchKey(retrieving b:k->/tmp/f from s3: cannot get b/k: 404 NoSuchKey: It is not there.)"
+    assert said(machine, gone).endswith(", in task): cannot get b/k: 404 NoSuchKey: It is not there.")
+    machine = Machine(task)
+    [name] = [
+        command.split(b":")[1].decode()
+        for reply in (b"OK:HELLO", b"OK:RETRIEVE(b/k)")
+        for command in machine.receive([reply])
+        if command.startswith(b"process:")
+    ]
+    late = f"FAIL(the process {name} did not answer in time: loading)".encode()
+    assert said(machine, late).endswith(", in task): the process did not answer in time: loading")
+
+
 def test_what_a_pipeline_that_comes_with_mu_says_of_its_input_stands_alone() -> None:
     pipeline = load_pipeline("faces")
     machine = Machine(pipeline.first, settings=pipeline.parse(["-b", "mine", "--face", "none.png"]))

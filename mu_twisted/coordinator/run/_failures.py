@@ -21,6 +21,8 @@ _TRANSFER = re.compile(
     r"(?:uploading (?P<file>.*?)->(?P<bucket>[^:/]*):(?P<key>.*?) to s3: |retrieving .*? from s3: )(?=.)", re.DOTALL
 )
 """How a worker begins to say that a transfer has failed; object and file stand in what follows, too."""
+_NAMED_BY_HASH = re.compile(r"(?<=^the process) [0-9a-f]{16}(?= )")
+"""A program that stays has a name of its own only where the script gives it one."""
 _PRIVATE = re.compile(r".*/mu_worker_[^/]*/")
 """A worker's private directory."""
 
@@ -28,8 +30,8 @@ _PRIVATE = re.compile(r".*/mu_worker_[^/]*/")
 def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
     """Kind, exit status and text of a failed machine's error.
 
-    A reply that no state expected is a mistake of the pipeline, unless it says that something has failed. Of a pipeline
-    that comes with mu the error says what has failed, and neither the place in it nor what that expected.
+    A reply that no state expected is a mistake of the pipeline, unless it says that something has failed. Of a script
+    the error says what has failed, and not what was expected; of a pipeline that comes with mu not its place either.
 
     :returns: the text's first line says what has failed; the last lines of a program's output follow it.
     """
@@ -46,8 +48,8 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
         if machine.built_in and machine.where is not None and not reply:
             error = error.removeprefix(f"{machine.where}: ")
         return Failure.MACHINE, None, error
-    if machine.built_in and machine.where is not None:
-        error = printable(_spelt_bytes(_reason(reply)))
+    if machine.where is not None and (machine.built_in or machine.where.startswith("script ")):
+        error = printable(place + _spelt_bytes(_reason(reply)))
     if is_hopeless(failure_code(reply)):
         return Failure.HOPELESS, None, error
     if reply.startswith(_CHANNEL) or _LINK.match(reply) or _PIPE.match(reply):
@@ -68,7 +70,7 @@ def _last_lines(output: str) -> str:
 
 def _reason(reply: str) -> str:
     """What a FAIL says, without what it repeats."""
-    text = reply.partition("(")[2].removesuffix(")")
+    text = _NAMED_BY_HASH.sub("", reply.partition("(")[2].removesuffix(")"), count=1)
     found = _TRANSFER.match(text)
     if found is None:
         return text or reply
