@@ -25,7 +25,7 @@ def send_command(peering: Peering, me: int, to: int, name: str, file: str | None
         raise FSMError("send a file or data, one of both")
     if data is None:
         if not isinstance(file, str) or not file or "\0" in file:
-            raise FSMError(f"a file is named by a text without NUL, got {show(file)}")
+            raise FSMError(f"a file's name is text without NUL, and not empty, got {show(file)}")
         return f"send:{to}:{name}\0{file}"
     if not isinstance(data, bytes):
         raise FSMError(f"data is bytes, got {show(data)}")
@@ -44,7 +44,7 @@ def receive_command(peering: Peering, me: int, frm: int | None, name: str, file:
     else:
         _check_any(peering, me, name)
     if not file or "\0" in file:
-        raise FSMError(f"a file is named by a text without NUL, got {show(file)}")
+        raise FSMError(f"a file's name is text without NUL, and not empty, got {show(file)}")
     return f"receive:{'*' if frm is None else frm}:{name}\0{file}"
 
 

@@ -140,7 +140,7 @@ def test_a_state_of_a_pipeline_that_declares_nothing_can_send_nothing() -> None:
         (lambda w: w.send(3, "x", "f", data=b""), "one of both"),
         (lambda w: w.send(3, "x"), "one of both"),
         (lambda w: w.send(3, "x", "a\0b"), "without NUL"),
-        (lambda w: w.send(3, "x", ""), "without NUL"),
+        (lambda w: w.send(3, "x", ""), "without NUL, and not empty, got ''"),
         (lambda w: w.send(3, "x", data="text"), "data is bytes"),
         (lambda w: w.send(3, "x", data=bytes(65537)), "65536 bytes at most, got 65537: send more as a file"),
         (lambda w: w.send(3, "", "f"), "1 to 200 bytes"),
