@@ -72,8 +72,14 @@ def how_long(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"
 
 
+LEAST_PRICE = 0.0001
+"""That is shown; less is rounded, or said to be less."""
+
+
 def price_text(price: float, currency: str | None) -> str:
-    """What something has cost, in few characters."""
+    """What something has cost, in few characters; little is not said to be nothing."""
+    if 0 < price < LEAST_PRICE / 2:
+        return f"<{LEAST_PRICE:g} {currency}"
     return f"{price:.{2 if price >= 1 else 4}f} {currency}"
 
 

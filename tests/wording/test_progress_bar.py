@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from property_examples import examples
 
-from mu_twisted.wording import Rate, progress_bar
+from mu_twisted.wording import Rate, price_text, progress_bar
 
 JOB = {
     "job": "map-1",
@@ -24,6 +24,13 @@ COST = {"price": 0.012345, "currency": "USD"}
 
 def text(width: int, *, rate: float | None = None, **changes: Any) -> str:
     return "".join(piece for piece, _ in progress_bar(JOB | changes, width, rate=rate))
+
+
+@pytest.mark.parametrize(
+    ("price", "text"), [(0.0, "0.0000 USD"), (1e-7, "<0.0001 USD"), (0.00006, "0.0001 USD"), (12.346, "12.35 USD")]
+)
+def test_what_has_cost_little_has_not_cost_nothing(price: float, text: str) -> None:
+    assert price_text(price, "USD") == text
 
 
 def test_it_says_share_counts_time_left_rate_and_cost() -> None:

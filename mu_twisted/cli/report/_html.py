@@ -10,7 +10,7 @@ from mu_twisted.cli import _format
 from mu_twisted.cli._format import Fields
 from mu_twisted.cli.report._plot import plot
 from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
-from mu_twisted.wording import called, explain_exit, how_long
+from mu_twisted.wording import called, explain_exit, how_long, price_text
 
 MAX_TABLE = 30
 """Lines of a table."""
@@ -76,7 +76,7 @@ def _facts(job: Fields, timeline: Fields | None) -> str:
         facts.append(("Workers at once", f"{max([*timeline['series']['active'], 0]):,}", "with a task, at most"))
     if cost:
         requests = "1 request" if cost["requests"] == 1 else f"{cost['requests']:,} requests"
-        price = f"{cost['price']:.4f} {cost['currency']}" if cost.get("price") is not None else "not known"
+        price = price_text(cost["price"], cost["currency"]) if cost.get("price") is not None else "not known"
         facts.append(("Cost", _text(price), _text(f"{cost['gb_seconds']:.1f} GB-s, {requests}")))
     moved = job.get("bytes") or {}
     for name, out, into, verb in (

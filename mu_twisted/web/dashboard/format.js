@@ -48,7 +48,7 @@ export function price(cost) {
   if (!cost) return null;
   if (cost.price === null || cost.price === undefined) return { text: "not known", amount: "–", unit: null, more: `${cost.gb_seconds.toFixed(1)} GB-s` };
   const digits = cost.price >= 1 ? 2 : 4;
-  const amount = cost.price.toFixed(digits);
+  const amount = cost.price > 0 && cost.price < 0.00005 ? "<0.0001" : cost.price.toFixed(digits);
   return { text: `${amount} ${cost.currency}`, amount, unit: cost.currency, more: `${cost.currency}, ${count(Math.round(cost.gb_seconds))} GB-s, ${counted(cost.requests, "request")}` };
 }
 
