@@ -5,13 +5,16 @@ import importlib.util
 import sys
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import ModuleType
 
+from mu_twisted.fsm import Worker
 from mu_twisted.pipelines._pipeline import Pipeline
 from mu_twisted.pipelines._user_code import PipelineError, user_code
 
 GROUP = "mu.pipelines"
+_COMMANDS = frozenset(name for name in dir(Worker) if iscoroutinefunction(getattr(Worker, name)))
 
 
 def pipeline_names() -> list[str]:
@@ -56,6 +59,7 @@ def load_source(source: str, path: str) -> Pipeline:
     :raises PipelineError: running it failed, or it defines no pipeline.
     """
     _refuse_other(source, path)
+    _refuse_unawaited(source, path)
     module = ModuleType(_module_name(Path(path)))
     module.__file__ = path
     sys.modules[module.__name__] = module
@@ -79,7 +83,9 @@ def _from_file(path: Path) -> object:
     if spec is None or spec.loader is None:
         raise PipelineError(f"{str(path)!r} is not a Python module: its name must end in .py")
     if path.suffix == ".py":
-        _refuse_other(source_of(str(path)) or "", str(path))
+        source = source_of(str(path)) or ""
+        _refuse_other(source, str(path))
+        _refuse_unawaited(source, str(path))
     module = importlib.util.module_from_spec(spec)
     # States may name one another by text, which is looked up in their module.
     sys.modules[module_name] = module
@@ -99,6 +105,31 @@ def _refuse_other(source: str, path: str) -> None:
         raise PipelineError(
             f"{path!r} defines no pipeline, and was not run: expected a variable `pipeline = Pipeline(...)`"
         )
+
+
+def _refuse_unawaited(source: str, path: str) -> None:
+    """Refuse a script with a command that it does not await: nothing would come of that, and its task would be done.
+
+    :raises PipelineError: there is one, by itself in a line, of a parameter that is called ``w`` or ``worker``, or is
+        said to be a :class:`Worker`.
+    """
+    with suppress(SyntaxError, ValueError, RecursionError):  # where there is one, running it says which
+        for script in ast.walk(ast.parse(source)):
+            if isinstance(script, ast.AsyncFunctionDef):
+                workers = {name.arg for name in script.args.args if _is_worker(name)}
+                for statement in ast.walk(script):
+                    match statement:
+                        case ast.Expr(ast.Call(ast.Attribute(ast.Name(worker), command))) if worker in workers:
+                            if command in _COMMANDS:
+                                raise PipelineError(
+                                    f"{path!r} line {statement.lineno}, in {script.name}: {worker}.{command}(...) does "
+                                    f"nothing unless it is awaited: write `await {worker}.{command}(...)`"
+                                )
+
+
+def _is_worker(parameter: ast.arg) -> bool:
+    said = "" if parameter.annotation is None else ast.unparse(parameter.annotation).strip("'\"")
+    return parameter.arg in ("w", "worker") if not said else said.rpartition(".")[2] == Worker.__name__
 
 
 def _defined(module: ModuleType, path: str) -> object:

@@ -250,6 +250,59 @@ def test_a_submitted_modules_source_is_a_pipeline_as_its_file_is() -> None:
         assert "\n" not in str(caught.value)
 
 
+SCRIPT = """from mu_twisted.fsm import Worker
+from mu_twisted.pipelines import Pipeline
+
+
+async def part({parameter}):
+    {inner}
+
+
+async def task(w):
+    {line}
+    await part(w)
+
+
+pipeline = Pipeline(name="mine", summary="", first=task)
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameter", "inner", "line", "said"),
+    [
+        ("w", "pass", "w.run('./x')", r"line 10, in task: w\.run\(\.\.\.\) does nothing unless .*`await w\.run\("),
+        ("w", "pass", "w.all(w.echo('a'), w.echo('b'))", "line 10, in task: w.all"),
+        ("worker", "worker.upload('k', 'f')", "pass", "line 6, in part: worker.upload"),
+        ("it: Worker", "it.set('a', 'b')", "pass", "line 6, in part: it.set"),
+        ("it: 'fsm.Worker'", "if True: it.send(1, 'a', data=b'')", "pass", "line 6, in part: it.send"),
+        ("w", "for _ in range(2): w.command('x:')", "pass", "line 6, in part: w.command"),
+    ],
+)
+def test_a_command_that_is_not_awaited_is_refused(
+    tmp_path: Path, parameter: str, inner: str, line: str, said: str
+) -> None:
+    text = SCRIPT.format(parameter=parameter, inner=inner, line=line)
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    for load in (lambda: load_source(text, "./mine.py"), lambda: load_pipeline(str(file))):
+        with pytest.raises(PipelineError, match=said):
+            load()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "inner", "line"),
+    [
+        ("w", "later = w.run('./x'); await later", "await w.run('./x')"),
+        ("w", "return w.run('./x')", "await (await part(w))"),
+        ("w", "log: list = []; log.append(w)", "w.pipe_to"),
+        ("it: list", "it.send(1)", "pass"),
+        ("log", "log.run()", "w.extra.strip()"),
+    ],
+)
+def test_what_may_be_awaited_elsewhere_or_is_no_command_is_not_refused(parameter: str, inner: str, line: str) -> None:
+    assert load_source(SCRIPT.format(parameter=parameter, inner=inner, line=line), "./mine.py").name == "mine"
+
+
 def test_options_say_how_hard_a_job_tries() -> None:
     policy = job_policy(
         parsed(PipelineOptions, "--retries", "5", "--retry-exit", "1,-9", "-m", "7", "--speculate", "2")
