@@ -137,10 +137,11 @@ class SuperpositionState(MachineState):
     def __init__(self, prevState: MachineState, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         owner = next(c for c in type(self).__mro__ if "state_constructors" in vars(c))
-        self.states: list[MachineState] = [
-            enter(prevState, resolve(part, "state_constructors", MachineState, owner, type(self)))
-            for part in self.state_constructors
-        ]
+        with self._context.within():
+            self.states: list[MachineState] = [
+                enter(prevState, resolve(part, "state_constructors", MachineState, owner, type(self)))
+                for part in self.state_constructors
+            ]
 
     def info_updated(self) -> bool | None:
         """Notifies the parts."""
@@ -150,8 +151,9 @@ class SuperpositionState(MachineState):
 
     def _onward(self) -> MachineState:
         self._kicked = False
-        for at in reversed(range(len(self.states))):
-            self.states[at] = settle(self.states[at])
+        with self._context.within():
+            for at in reversed(range(len(self.states))):
+                self.states[at] = settle(self.states[at])
         done = True
         for part in self.states:
             if isinstance(part, ErrorState):
@@ -163,7 +165,8 @@ class SuperpositionState(MachineState):
         for at, part in enumerate(self.states):
             if isinstance(part, TerminalState):
                 continue
-            following = deliver(part, message)
+            with self._context.within():
+                following = deliver(part, message)
             if following is not None:
                 self.states[at] = following
                 return self

@@ -1,7 +1,8 @@
 """The context holds what all states of one machine share: its info, its settings, what came, and what is to be sent."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mu_twisted.fsm._errors import FSMError, show
@@ -10,6 +11,9 @@ from mu_twisted.wire import MAX_COMMAND
 
 MAX_STEPS = 10_000
 """States entered, or steps of a script, between two messages: beyond it the machine loops without end."""
+
+MAX_NESTED = 50
+"""Superpositions within one another: a machine that goes deeper has one that is a part of itself."""
 
 MAX_KEPT_MESSAGES = 256
 """Messages that the states of one machine keep, all together."""
@@ -40,6 +44,7 @@ class Context:
     __slots__ = (
         "_kept",
         "_kept_characters",
+        "_nested",
         "_peering",
         "_steps",
         "commands",
@@ -67,7 +72,7 @@ class Context:
         self._kept_characters = 0
         self.commands: list[bytes] = []
         self.counters: dict[str, int] = {}
-        self._steps = 0
+        self._steps = self._nested = 0
         self.unused_pipes = {pipe.placeholder: pipe for pipe in peering.pipes} if peering is not None else {}
 
     @property
@@ -122,6 +127,20 @@ class Context:
     def delivered(self) -> None:
         """A message was taken: steps are counted anew."""
         self._steps = 0
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """What is done within concerns the parts of one superposition.
+
+        :raises FSMError: there are too many around it.
+        """
+        if self._nested == MAX_NESTED:
+            raise FSMError(f"{MAX_NESTED} superpositions within one another: one that is a part of itself has no end")
+        self._nested += 1
+        try:
+            yield
+        finally:
+            self._nested -= 1
 
     def step(self) -> None:
         """Count one step that needed no message.

@@ -366,6 +366,32 @@ def test_a_superposition_of_itself_is_an_error() -> None:
 
     machine = started(Mirror)
     assert machine.outcome is Outcome.FAILED
+    assert "superpositions within one another" in (machine.error or "")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_superposition_whose_parts_lead_to_itself_is_an_error(waits: bool) -> None:
+    class Door(OnePassState):
+        expect = "OK:ECHO" if waits else None
+        command = "echo:in"
+        nextState = lambda: Mirror  # noqa: E731
+
+    class Mirror(SuperpositionState):
+        state_constructors = [Door]
+
+    machine = started(Mirror)
+    for _ in range(100):
+        if machine.outcome is Outcome.RUNNING:
+            machine.receive([b"OK:ECHO(in)"])
+    assert machine.outcome is Outcome.FAILED
+    assert "superpositions within one another" in (machine.error or "")
+
+
+def test_superpositions_may_stand_within_others() -> None:
+    made: type = TerminalState
+    for _ in range(40):
+        made = type("Outer", (SuperpositionState,), {"state_constructors": [made, TerminalState]})
+    assert started(made).outcome is Outcome.DONE
 
 
 def test_a_command_longer_than_a_worker_accepts_is_an_error() -> None:
