@@ -54,10 +54,11 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
     from bench._listener import NullLauncher, receive_workers
     from mu_twisted.coordinator import AttemptFile, Attempts, JobRun, Journal, Request, Slices, WorkerRegistry
     from mu_twisted.coordinator._active_jobs import _JobRecorder
+    from mu_twisted.coordinator._checkpoints import Checkpoints
     from mu_twisted.coordinator._counters import JobCounters
     from mu_twisted.coordinator._meter import Meter
     from mu_twisted.coordinator._slices import PAUSE
-    from mu_twisted.coordinator.records import JobArchive, UnkeptChanges
+    from mu_twisted.coordinator.records import TaskFiles, UnkeptChanges
     from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.daemons._start import use_monotonic_clock
     from mu_twisted.fsm import Worker
@@ -91,13 +92,10 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
         journal = Journal(Path(directory) / "journal.db", reactor, lambda fault: print(fault))
         meter, ended = Meter(), JobStatus("bench", "bench", "done", 0.0, tasks)
         changes, background = UnkeptChanges(tasks), Slices(reactor, PAUSE)
-        archive, checkpoints = JobArchive(journal, Path(directory), time.time), list[Any]()
-
-        def checkpoint() -> None:
-            if not checkpoints or checkpoints[-1].called:
-                keeping = archive.keeping_running(Request("bench"), 0.0, job.job, no_label, changes)
-                checkpoints.append(background.run(keeping))
-
+        files = TaskFiles(journal, Path(directory))
+        checkpoints = Checkpoints(
+            background, lambda _: files.writing_checkpoint(Request("bench"), 0.0, job.job, no_label, changes)
+        )
         recorder: Any = _JobRecorder(
             journal,
             time.time,
@@ -107,7 +105,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
             JobCounters(),
             lambda task, attempt, outcome: {},
             changes,
-            lambda: checkpoint(),
+            lambda: checkpoints.write("bench"),
         )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
         sink = counted("states", AttemptFile(Path(directory) / "attempts.jsonl.gz").append)

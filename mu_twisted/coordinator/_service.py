@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.task import SchedulerStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,6 +20,7 @@ from twisted.python.usage import UsageError
 from mu_twisted.base import MuError, printable
 from mu_twisted.base.steps import Steps, exhaust
 from mu_twisted.coordinator._active_jobs import ActiveJobs
+from mu_twisted.coordinator._checkpoints import Checkpoints
 from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._job_output import JobOutput
 from mu_twisted.coordinator._launch_queue import LaunchQueue
@@ -121,6 +122,9 @@ class Jobs:
         self._archive = JobArchive(journal, directory, wall, self._labels, labels_held=held_because is not None)
         self.registry = registry
         self.launch_queue = LaunchQueue(clock, workers)
+        self._slices = Slices(clock)
+        self._background = Slices(clock, PAUSE)
+        self._checkpoints = Checkpoints(self._background, self._checkpointing)
         self._active_jobs = ActiveJobs(
             clock,
             wall=wall,
@@ -128,19 +132,15 @@ class Jobs:
             registry=registry,
             launch_queue=self.launch_queue,
             directory=directory,
-            grown=self._checkpoint,
+            grown=self._checkpoints.write,
             ended=self._job_ended,
         )
         self._output = JobOutput(self._active_jobs, self._archive, opener.parse, names_held=held_because is not None)
-        self._slices = Slices(clock)
-        self._background = Slices(clock, PAUSE)
         self.observation = Observation(
             clock, wall, self, self._active_jobs, journal, self._output.label, self._slices.run
         )
         self._opening: set[str] = set()
         self._keeping: list[Steps[None]] = []
-        self._checkpoints: dict[str, Deferred[None]] = {}
-        """Those that are being written."""
         self._unread: dict[str, None] = {}
         """Jobs on record of which it is not known yet whether they are over."""
         self._restoring: dict[str, JobStatus] = {}
@@ -173,8 +173,7 @@ class Jobs:
         self._closing = True
         self.observation.watches.close()
         unfinished = list(self._keeping)
-        for writing in list(self._checkpoints.values()):
-            writing.cancel()
+        self._checkpoints.stop()
         self._slices.stop()
         self._background.stop()
         for keeping in unfinished:  # the next to ask may ask the records
@@ -514,30 +513,16 @@ class Jobs:
         results = await self._slices.run(reading_results(self._active_jobs.output_file(name), done))
         return with_results(page, places, results)
 
-    def _checkpoint(self, name: str) -> None:
-        """Keep how a job that runs stands, unless that is being done."""
-        if name in self._checkpoints:
-            return
-        writing = self._checkpoints[name] = self._background.run(self._checkpointing(name))
-
-        def written(failure: Failure | None) -> None:
-            self._checkpoints.pop(name, None)
-            if failure is not None and not isinstance(failure.value, CancelledError | SchedulerStopped):
-                self._log.failure("how job {job} stands is not kept", failure, job=name)
-
-        writing.addBoth(written)
-
     def _checkpointing(self, name: str) -> Steps[None]:
         active = self._active_jobs.active(name)
         if active is not None:
             job, label = active.run.job, active.run.labels
-            keeping = self._archive.keeping_running(active.request, active.submitted, job, label, active.changes)
-            yield from guard.doing_for(name, keeping)
+            changes = active.changes
+            steps = self._archive.files.writing_checkpoint(active.request, active.submitted, job, label, changes)
+            yield from guard.doing_for(name, steps)
 
     def _job_ended(self, status: JobStatus, job: Job, label: Labels) -> None:
-        writing = self._checkpoints.get(status.job)
-        if writing is not None:
-            writing.cancel()
+        self._checkpoints.cancel(status.job)
         self._archive.put(status)
         keeping = self._archive.keeping(status, job, label)
         if keeping is None:

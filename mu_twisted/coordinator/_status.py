@@ -56,6 +56,35 @@ def stage_statuses(job: Job) -> tuple[StageStatus, ...]:
     )
 
 
+def held_status(request: Request, submitted: float, job: Job, why: str, until: str) -> JobStatus:
+    """How a job stands that does not go on now.
+
+    :param submitted: when, seconds since 1970.
+    :param why: one line, and ``until`` what lets it go on.
+    """
+    counts = job.counts()
+    return JobStatus(
+        job.name,
+        request.pipeline,
+        "held",
+        submitted,
+        counts.tasks,
+        waiting=counts.waiting + counts.active,
+        done=counts.done,
+        failed=counts.failed,
+        error=f"{why} (it is held as it stands: {until})",
+        stages=_at_rest(stage_statuses(job)),
+    )
+
+
+def _at_rest(stages: tuple[StageStatus, ...]) -> tuple[StageStatus, ...]:
+    """The stages of a job that is not being run: nothing of it is active."""
+    return tuple(
+        msgspec.structs.replace(one, state="waiting", waiting=one.waiting + one.active, active=0) if one.active else one
+        for one in stages
+    )
+
+
 class EventQuery(msgspec.Struct, frozen=True):
     """Which events of a job are meant.
 

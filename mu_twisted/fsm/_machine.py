@@ -116,6 +116,11 @@ class Machine:
         return str(getattr(self._first, "__module__", "")).startswith(f"{__name__.partition('.')[0]}.")
 
     @property
+    def is_script(self) -> bool:
+        """Whether a script steers the task, and not states."""
+        return not isinstance(self._first, type)
+
+    @property
     def info(self) -> dict[str, Any]:
         """What the worker reported by INFO, and what the states put in."""
         return self._context.info

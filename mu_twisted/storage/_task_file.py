@@ -341,9 +341,16 @@ def writing_lines(
                 yield
             found = completed()
             if found is not None:
-                settled, again = list(found.settled), sorted(found.again)
                 index = _TaskIndex(
-                    *(_FORM, end, found.count, settled, again, found.labelled, places, found.held, found.checkpoint)
+                    _FORM,
+                    end,
+                    found.count,
+                    list(found.settled),
+                    sorted(found.again),
+                    found.labelled,
+                    places,
+                    found.held,
+                    found.checkpoint,
                 )
                 file.write(_encode(index) + b"\n" + b"%020d\n" % at)
         partial.unlink() if found is None else partial.replace(path)

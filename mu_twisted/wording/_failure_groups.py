@@ -179,7 +179,11 @@ def _line(group: FailureGroup) -> str:
 
 
 def _how_far(least: int, most: int) -> str:
-    """What became of tasks that have had so many attempts."""
+    return f"failed {after_attempts(least, most)}" if most else after_attempts(least, most)
+
+
+def after_attempts(least: int, most: int) -> str:
+    """How far tasks came that have failed after so many attempts; that they did not begin after none."""
     if not most:
         return "did not begin"
-    return f"failed after {counted(most, 'attempt') if least == most else f'{least} to {most} attempts'}"
+    return f"after {counted(most, 'attempt') if least == most else f'{least} to {most} attempts'}"

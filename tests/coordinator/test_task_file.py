@@ -177,14 +177,15 @@ def test_one_that_goes_on_before_its_tasks_are_kept_has_a_file_that_says_so(worl
 
 def test_two_that_would_write_the_file_at_once_leave_a_whole_one(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2500", "--max-workers", "1")
-    archive, file = world.jobs._archive, world.directory / "jobs" / job / "tasks.jsonl"
+    archive = world.jobs._archive
+    file = archive.files.path(job)
     file.parent.mkdir(parents=True, exist_ok=True)
     world.at_once(world.jobs.cancel(job))
     world.clock.pump([PAUSE] * 40)
     text = file.read_text()
-    tasks, end = archive._kept[job][0], archive._journal.end(job)
+    tasks, end = archive._kept[job][0], archive.files.end(job)
     file.unlink()
-    writing = [archive._writing(job, end, tasks) for _ in range(3)]
+    writing = [archive.files.writing(job, end, tasks) for _ in range(3)]
     while writing:
         for one in list(writing):
             if next(one, "over") == "over":

@@ -15,7 +15,7 @@ from worker_double import WorkerDouble, ours
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._slices import PAUSE, SLICE
-from mu_twisted.coordinator.records import _archive, _journal, _unkept_changes
+from mu_twisted.coordinator.records import _journal, _task_files, _unkept_changes
 from mu_twisted.daemons import records
 from mu_twisted.jobs import _ledger
 from mu_twisted.pipelines import combinations, load_pipeline
@@ -223,7 +223,7 @@ def happens(directory: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> int:
     monkeypatch.setattr(records, "load_pipeline", LOAD)
     sizes = random.Random(seed)
     monkeypatch.setattr(_unkept_changes, "MIN_SPAN", sizes.choice([2, 10, 40]))
-    monkeypatch.setattr(_archive, "LINE", sizes.choice([2, 4]))
+    monkeypatch.setattr(_task_files, "LINE", sizes.choice([2, 4]))
     monkeypatch.setattr(_journal, "PROBE", 3)
     if sizes.random() < 0.3:
         monkeypatch.setattr(_ledger, "MAX_TEXTS", sizes.choice([100, 400]))

@@ -17,7 +17,7 @@ from worker_double import WorkerDouble, ours
 
 from mu_twisted.base.steps import exhaust
 from mu_twisted.coordinator._slices import PAUSE, SLICE
-from mu_twisted.coordinator.records import _archive
+from mu_twisted.coordinator.records import _task_files
 from mu_twisted.pipelines import combinations, guard
 from mu_twisted.statuses import TaskStatus
 from mu_twisted.storage import TaskList, writing_tasks
@@ -62,22 +62,14 @@ class Run:
         self.workers = [one for one in self.workers if not one[1].closed]
         if what == "answer":
             for launch_id, worker in list(self.workers):
-                self.answer(launch_id, worker)
+                self.world.answer_all(worker, f"{self.job}/{launch_id}", lambda _: self.random.random() < 0.2)
         elif what == "leave" and self.workers:
             self.random.choice(self.workers)[1].abort()
         elif what == "checkpoint":
-            self.world.jobs._checkpoint(self.job)
+            self.world.jobs._checkpoints.write(self.job)
         self.world.clock.takes = SLICE  # so that each turn has one step
         self.world.clock.advance(self.random.choice([PAUSE, 0.5]) if what == "time" else PAUSE / 4)
         self.world.clock.takes = 0.0
-
-    def answer(self, launch_id: str, worker: WorkerDouble) -> None:
-        for command in worker.takes():
-            if command.startswith(b"run:"):
-                bad = self.random.random() < 0.2
-                worker.says(b"OK:RETVAL(%d):OUTPUT(oh %b):COMMAND(x)" % (bad, command[4:30]))
-            elif command.startswith(b"reset"):
-                worker.says(ours(f"{self.job}/{launch_id}"))
 
     def note_file(self) -> None:
         if self.task_file.exists() and (text := self.task_file.read_bytes()) not in self.copies[-1:]:
@@ -230,7 +222,7 @@ def test_labels_of_a_checkpoint_are_asked_for_on_behalf_of_its_job(tmp_path: Pat
 def test_of_a_job_that_has_no_checkpoints_no_changes_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_archive, "MAX_KEPT", 2)
+    monkeypatch.setattr(_task_files, "MAX_KEPT", 2)
     world = MapCoordinator(tmp_path)
     job = world.map(combinations([INPUTS[:3]]), "--max-workers=3", "--", "convert {}")
     world.clock.pump([PAUSE] * 3)
@@ -247,7 +239,7 @@ def test_a_coordinator_that_stops_amid_a_checkpoint_leaves_the_one_before(tmp_pa
     job = world.map(combinations([INPUTS]), "--max-workers=3", "--", "convert {}")
     world.clock.pump([PAUSE] * 3)
     before = (tmp_path / "jobs" / job / "tasks.jsonl").read_bytes()
-    world.jobs._checkpoint(job)
+    world.jobs._checkpoints.write(job)
     world.clock.takes = SLICE
     world.clock.pump([PAUSE])
     assert list(tmp_path.glob("jobs/*/tasks.jsonl.new"))
@@ -300,7 +292,7 @@ def test_a_job_that_ends_has_no_checkpoint_that_comes_after_its_end(tmp_path: Pa
     job = world.map(combinations([INPUTS[:2]]), "--max-workers=1", "--", "convert {}")
     world.clock.pump([PAUSE] * 3)
     world.do_next(job, "0-0")
-    world.jobs._checkpoint(job)
+    world.jobs._checkpoints.write(job)
     world.do_next(job, "0-1") if world.jobs.job(job).state == "running" else None
     world.at_once(world.jobs.cancel(job))
     world.clock.pump([PAUSE] * 10)

@@ -7,7 +7,6 @@ import pytest
 from map_jobs import MapCoordinator
 from memory_jobs import draw_names
 from stored_answers import Question, stored, whole
-from worker_double import ours
 
 from mu_twisted.base import MuError
 from mu_twisted.pipelines import combinations
@@ -57,12 +56,7 @@ class History:
         for _ in range(self.random.randint(1, 60)):
             if self.world.jobs.job(job).ended is not None or worker.closed:
                 break
-            for command in worker.takes():
-                if command.startswith(b"run:"):
-                    bad = self.random.random() < 0.3
-                    worker.says(b"OK:RETVAL(%d):OUTPUT(oh %b):COMMAND(x)" % (bad, command[4:30]))
-                elif command.startswith(b"reset"):
-                    worker.says(ours(f"{job}/0-0"))
+            self.world.answer_all(worker, f"{job}/0-0", lambda _: self.random.random() < 0.3)
             self.world.clock.advance(self.random.choice([0, 0.1, 3]))
 
     def end(self) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from map_jobs import MapCoordinator
-from worker_double import ours
 
 from mu_twisted.base import MuError
 from mu_twisted.client import Coordinator, UnixTransport
@@ -46,13 +45,9 @@ class Left:
 def work(world: MapCoordinator, job: str) -> None:
     """Have one worker do all tasks of a job; the commands of some inputs fail."""
     worker = world.worker(job, "0-0")
+    bad = [f"'{INPUTS[number]}'".encode() for number in BAD]
     while world.jobs.job(job).ended is None:
-        for command in worker.takes():
-            if command.startswith(b"run:"):
-                bad = any(f"'{INPUTS[number]}'".encode() in command for number in BAD)
-                worker.says(b"OK:RETVAL(%d):OUTPUT(oh %b):COMMAND(x)" % (bad, command[4:30]))
-            elif command.startswith(b"reset"):
-                worker.says(ours(f"{job}/0-0"))
+        world.answer_all(worker, f"{job}/0-0", lambda command: any(name in command for name in bad))
     world.clock.pump([0.2] * 20)
 
 

@@ -1,8 +1,10 @@
 """Jobs of the pipeline map, with workers in memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 from memory_jobs import MemoryCoordinator
+from worker_double import WorkerDouble, ours
 
 from mu_twisted.coordinator import Request
 from mu_twisted.jobs import JobPolicy
@@ -34,3 +36,15 @@ class MapCoordinator(MemoryCoordinator):
         sent = worker.takes()
         worker.says(b"OK:RETVAL(%d):OUTPUT(oh):COMMAND(%b)" % (status, sent[-1].removeprefix(b"run:")))
         return sent
+
+    def answer_all(self, worker: WorkerDouble, launch: str, status_of: Callable[[bytes], int]) -> None:
+        """Have a worker answer what it was sent: its runs end so, and it greets again when it is to be reset.
+
+        :param launch: job and launch id, as it greets.
+        :param status_of: the exit status of a run, by its command.
+        """
+        for command in worker.takes():
+            if command.startswith(b"run:"):
+                worker.says(b"OK:RETVAL(%d):OUTPUT(oh %b):COMMAND(x)" % (status_of(command), command[4:30]))
+            elif command.startswith(b"reset"):
+                worker.says(ours(launch))

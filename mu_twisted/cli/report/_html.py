@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from mu_twisted.base import byte_size, counted, terminal_safe
+from mu_twisted.base import byte_size, terminal_safe
 from mu_twisted.cli import _format
 from mu_twisted.cli._format import Fields
 from mu_twisted.cli.report._plot import plot
 from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
-from mu_twisted.wording import called, explain_exit, how_long, price_text
+from mu_twisted.wording import after_attempts, called, explain_exit, how_long, price_text
 
 MAX_TABLE = 30
 """Lines of a table."""
@@ -96,13 +96,11 @@ def _failures(job: Fields, failures: Fields) -> str:
     parts = []
     for group in failures["groups"]:
         sample = group["sample"]
-        least, most = group["attempts"]
-        tries = f"{least} to {most} attempts" if least != most else counted(most, "attempt")
         where = _first(group["tasks"], 12)
         count = "1 task" if group["count"] == 1 else f"{group['count']:,} tasks"
         head, _, rest = (sample["error"] or group["reason"]).partition("\n")
         parts.append(f'<div class="reason"><h3>{_text(head)}</h3>')
-        parts.append(f'<p class="muted">{count} {f"after {tries}" if most else "did not begin"}: {_text(where)}</p>')
+        parts.append(f'<p class="muted">{count} {after_attempts(*group["attempts"])}: {_text(where)}</p>')
         if group.get("labels"):
             names = list(group["labels"].values())
             others = f", and {group['count'] - len(names):,} more" if group["count"] > len(names) else ""
@@ -190,7 +188,7 @@ def _stages(job: Fields, timeline: Fields) -> list[str]:
 
 def _exit(status: int) -> str:
     """How a program ended, in few words."""
-    return explain_exit(status).partition(":")[0] if status < 0 else f"exit status {status}"
+    return explain_exit(status).partition(":")[0]
 
 
 def _first(names: Sequence[str], most: int = 6) -> str:

@@ -4,12 +4,12 @@ Knows rows and statuses; neither workers nor what any decision means for a job t
 """
 
 from mu_twisted.coordinator.records._archive import (
-    UNSERVED_UNTIL,
     JobArchive,
     task_status,
 )
 from mu_twisted.coordinator.records._history import History, Row, record_row, request_row
 from mu_twisted.coordinator.records._journal import Journal, JournalError
+from mu_twisted.coordinator.records._task_files import UNSERVED_UNTIL, TaskFiles
 from mu_twisted.coordinator.records._unkept_changes import UnkeptChanges
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "Row",
+    "TaskFiles",
     "UnkeptChanges",
     "record_row",
     "request_row",

@@ -6,7 +6,7 @@ Knows records and statuses, neither pipelines nor workers.
 import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,44 +14,30 @@ import msgspec
 from twisted.logger import Logger
 
 from mu_twisted.base.steps import STEP, Steps
-from mu_twisted.coordinator._status import Request, stage_statuses
+from mu_twisted.coordinator._status import Request, held_status, stage_statuses
 from mu_twisted.coordinator.records._history import History, folding, last_status, record_row
 from mu_twisted.coordinator.records._journal import Journal, JournalError
-from mu_twisted.coordinator.records._unkept_changes import UnkeptChanges
+from mu_twisted.coordinator.records._task_files import MAX_KEPT, TaskFiles
 from mu_twisted.jobs import Finished, Job, Record, TaskState, TaskView
 from mu_twisted.statuses import (
-    UNSERVED,
     JobStatus,
     ServiceError,
     SettledPage,
-    StageStatus,
     TaskPage,
     TaskStatus,
     UnknownJob,
 )
 from mu_twisted.storage import (
-    LINE,
-    Checkpoint,
     Labels,
-    TaskFile,
-    TaskFileError,
-    TaskLine,
     TaskList,
     as_settled,
-    checksum,
     is_held_so,
     no_label,
     page_of,
     reading_tasks,
     settled_last,
     settled_page,
-    task_line,
-    writing_lines,
-    writing_tasks,
 )
-
-MAX_KEPT = 200_000
-"""Tasks of jobs that have ended, or were asked for, lately, that are kept; those of one job in any case."""
 
 MAX_NAMED = 20
 """Directories that one line of the log names."""
@@ -59,9 +45,6 @@ _GOING = ".removed"
 """Ends the name of a directory whose job is being removed."""
 HELD_UNTIL = "`mu retry` tries again, as the coordinator's next start does"
 """What lets a job go on that is held because something is missing."""
-UNSERVED_UNTIL = "`mu retry` lets it go on, as a coordinator that is started does"
-"""The same, where no coordinator runs."""
-
 
 _Kept = tuple[TaskList, Labels]
 
@@ -74,6 +57,7 @@ class JobArchive:
     :param wall: the time of day, seconds since 1970.
     :param labels: from a job's request, what its tasks are known by; None: that cannot be asked.
     :param labels_held: whether that is asked of a job that is held, too, which may be so for what its own code does.
+    :ivar files: those of the jobs' tasks, of jobs that run, too.
     """
 
     _log = Logger()
@@ -91,13 +75,12 @@ class JobArchive:
         self._labels = labels
         self._journal = journal
         self._directory = directory
+        self.files = TaskFiles(journal, directory)
         self._wall = wall
         self._statuses: dict[str, JobStatus] = {}
         self._kept: dict[str, _Kept] = {}
         self._reading: set[str] = set()
         """Jobs whose tasks are being read for a request; others wait for that, all in turn with it."""
-        self._written: set[str] = set()
-        """Jobs whose file of tasks is being written."""
         self._ending: dict[str, tuple[Job, Labels]] = {}
         """Jobs that have just ended, of which the tasks are not kept yet."""
 
@@ -227,59 +210,17 @@ class JobArchive:
             if self._ending.get(name) is ending:
                 del self._ending[name]
         if self._statuses.get(name) is status:
-            yield from self._writing(name, self._end(name), found)
+            yield from self.files.writing(name, self.files.end(name), found)
 
     def keeping_held(self, history: History, job: Job) -> Steps[None]:
         """Keep the tasks of a job that is held, and how it stands, for the next question, unless they are kept."""
         status = self[history.name]
-        path, end = self._task_file(status.job), self._end(status.job)
+        path, end = self.files.path(status.job), self.files.end(status.job)
         if end is not None and status.tasks <= MAX_KEPT and not is_held_so(path, end, status):
             found = replace((yield from _task_list(job, self._labels(history.request))), held=status)
             self._keep(status.job, status, (found, no_label))
-            with suppress(OSError):  # then the file cannot be written, either
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            yield from self._writing(status.job, end, found)
-
-    def keeping_running(
-        self, request: Request, submitted: float, job: Job, label: Labels, changes: UnkeptChanges
-    ) -> Steps[None]:
-        """Keep the tasks of a job that runs, and how it stands: a checkpoint for questions after a kill.
-
-        The job may go on meanwhile. Then tasks stand in it as they were after some of the records behind its number:
-        to apply all of these to them leads to the same.
-
-        :param label: what a task is known by.
-        :param changes: since this was done last.
-        """
-        name, path = job.name, self._task_file(job.name)
-        if not job.is_plain or request.source is not None or job.counts().tasks > MAX_KEPT:
-            changes.stop()
-            return
-        # The next record asks for it again: the file is being written from when the job ended before, or the records
-        # do not say yet how the job stands.
-        if name in self._written or job.over or job.has_unannounced or (end := self._end(name)) is None:
-            return
-        before, changed = changes.take()
-        held = _held(request, submitted, job, UNSERVED, UNSERVED_UNTIL)
-        of_end, room = TaskList((), list(job.settled), frozenset(), True, held), job.text_room
-        with suppress(OSError):  # then the file cannot be written, either
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-        def completed() -> TaskList | None:
-            if job.over or self._end(name) is None:
-                return None  # nothing stands in the file that is not on record
-            last, record = self._journal.last_text(name)
-            return replace(of_end, checkpoint=Checkpoint(last, checksum(record), room))
-
-        self._written.add(name)
-        try:
-            with _lines_of(path, before, end) as old:
-                lines = _running_lines(job, label, old, changed)
-                is_written = yield from writing_lines(path, end, lines, completed)
-        finally:
-            self._written.discard(name)
-        if is_written:
-            changes.kept(end)
+            self.files.make_directory(status.job)
+            yield from self.files.writing(status.job, end, found)
 
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
         """The tasks of a job, and what they are known by."""
@@ -290,17 +231,17 @@ class JobArchive:
             return kept
         self._reading.add(name)
         try:
-            end = self._end(name)
+            end = self.files.end(name)
             over = status.ended is not None
             may_ask = over or self._labels_held
             found = None
             if end is not None and (over or status.state == "held"):
-                found = yield from reading_tasks(self._task_file(name), end)
+                found = yield from reading_tasks(self.files.path(name), end)
             if found is None:
                 history, job = yield from self.folding(name)
                 found = yield from _task_list(job, self._labels(history.request) if may_ask else None)
                 if over and len(found.tasks) <= MAX_KEPT:
-                    yield from self._writing(name, end, found)
+                    yield from self.files.writing(name, end, found)
                 kept = found, no_label
             elif found.labelled or not may_ask:
                 kept = found, no_label
@@ -310,31 +251,6 @@ class JobArchive:
             self._reading.discard(name)
         self._keep(name, status, kept)
         return kept
-
-    def _end(self, name: str) -> int | None:
-        """The number of a job's last record, by which its file of tasks is known; None: not all records are on disk, or
-        they cannot be read.
-        """
-        with suppress(JournalError):
-            end = self._journal.end(name)
-            return None if self._journal.waiting else end
-        return None
-
-    def _writing(self, name: str, end: int | None, found: TaskList) -> Steps[None]:
-        """Write the tasks into the job's file, unless it is being written: what it has is known by its last record.
-
-        :param end: the number of that; None: a file would say what is not on record.
-        """
-        if end is None or name in self._written:
-            return
-        self._written.add(name)
-        try:
-            yield from writing_tasks(self._task_file(name), end, found)
-        finally:
-            self._written.discard(name)
-
-    def _task_file(self, name: str) -> Path:
-        return self._directory / name / "tasks.jsonl"
 
     def _keep(self, name: str, status: JobStatus, tasks: _Kept) -> None:
         if self._statuses.get(name) is not status:
@@ -382,7 +298,7 @@ class JobArchive:
 
         :param why: one line, and ``until`` what lets it go on.
         """
-        self.put(_held(history.request, history.submitted, job, why, until))
+        self.put(held_status(history.request, history.submitted, job, why, until))
 
     def cancelling(self, name: str, reason: str) -> Steps[JobStatus]:
         """End a job that is held; any other stays as it is."""
@@ -473,60 +389,6 @@ class JobArchive:
             return
 
 
-def _held(request: Request, submitted: float, job: Job, why: str, until: str) -> JobStatus:
-    """How a job stands that does not go on."""
-    counts = job.counts()
-    return JobStatus(
-        job.name,
-        request.pipeline,
-        "held",
-        submitted,
-        counts.tasks,
-        waiting=counts.waiting + counts.active,
-        done=counts.done,
-        failed=counts.failed,
-        error=f"{why} (it is held as it stands: {until})",
-        stages=_at_rest(stage_statuses(job)),
-    )
-
-
-def _lines_of(path: Path, before: int | None, end: int) -> AbstractContextManager[TaskFile | None]:
-    """The file of tasks that was written last.
-
-    :param before: the number of the record that it is of; None: it is not known.
-    :param end: that of the last record now.
-    """
-
-    def changes(after: int, _: Checkpoint) -> None:
-        if after != before:
-            raise TaskFileError("it is another")
-
-    if before is not None:
-        with suppress(TaskFileError):
-            return TaskFile(path, end, changes)
-    return nullcontext()
-
-
-def _running_lines(job: Job, label: Labels, old: TaskFile | None, changed: set[int]) -> Iterator[TaskLine]:
-    """The tasks of a job that runs, as if it did not.
-
-    :param old: where those stand that have not changed since; None: nowhere.
-    :param changed: the numbers of the others.
-    """
-    numbers = job.numbers()
-    for place, first in enumerate(range(0, len(numbers), LINE)):
-        some = numbers[first : first + LINE]
-        if old is not None and changed.isdisjoint(some):
-            yield old.line(place)
-            continue
-        tasks = []
-        for number in some:
-            state, attempts, error = job.brief(number)
-            state = state if state in ("done", "failed") else "waiting"
-            tasks.append(TaskStatus(number, state, attempts, error or None, label(number)))
-        yield task_line(tasks)
-
-
 def _task_list(job: Job, label: Labels | None) -> Steps[TaskList]:
     """The tasks of a job that is not being run.
 
@@ -552,14 +414,6 @@ def task_status(view: TaskView, *, running: bool, label: str | None = None) -> T
     state = view.state if running or view.state is not TaskState.ACTIVE else TaskState.WAITING
     error, waits = view.error or None, view.waits or None
     return TaskStatus(view.task, state.value, view.attempts, error, label, waits, stage=view.stage)
-
-
-def _at_rest(stages: tuple[StageStatus, ...]) -> tuple[StageStatus, ...]:
-    """The stages of a job that is not being run: nothing of it is active."""
-    return tuple(
-        msgspec.structs.replace(one, state="waiting", waiting=one.waiting + one.active, active=0) if one.active else one
-        for one in stages
-    )
 
 
 def _damage(name: str, error: Exception) -> ServiceError:

@@ -48,7 +48,7 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
         if machine.built_in and machine.where is not None and not reply:
             error = error.removeprefix(f"{machine.where}: ")
         return Failure.MACHINE, None, error
-    if machine.where is not None and (machine.built_in or machine.where.startswith("script ")):
+    if machine.where is not None and (machine.built_in or machine.is_script):
         error = printable(place + _spelt_bytes(_reason(reply)))
     if is_hopeless(failure_code(reply)):
         return Failure.HOPELESS, None, error
