@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from free_ports import held_port
+from free_ports import held_ports
 from memory_service import MemoryService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.epollreactor import EPollReactor
@@ -87,7 +87,7 @@ class Served:
         self.authority = Authority.generate()
         self.socket_path = state / "control.sock"
         self._held = ExitStack()
-        self._port = self._held.enter_context(held_port())
+        self._port = self._held.enter_context(held_ports())
         self.control: ControlListeners = self.open()
 
     def open(self, **more: Any) -> ControlListeners:

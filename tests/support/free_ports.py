@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 
 @contextmanager
 def held_ports(count: int = 1, host: str = "127.0.0.1") -> Iterator[int]:
-    """Hold so many consecutive ports, from the one that is given on, for daemons that are started meanwhile.
+    """Hold so many consecutive ports, from the one that is given on, for servers that are started meanwhile.
 
-    A daemon can listen there, and another after it, as both ask for ``SO_REUSEADDR``. To nothing else on this machine
-    the system gives them, nor does another call of this. Where no daemon listens connections are refused.
+    A server can listen there, and another after it, as both ask for ``SO_REUSEADDR``. To nothing else on this machine
+    the system gives them, nor does another call of this. Where none listens connections are refused.
 
-    :param host: the address that the daemons listen on.
+    :param host: the address that the servers listen on.
     :raises AssertionError: there are none.
     """
     # Below those that the system gives out; another run of this on the same machine looks elsewhere.
@@ -36,16 +36,6 @@ def free_ports(count: int = 1) -> int:
     """
     with held_ports(count) as first:
         return first
-
-
-@contextmanager
-def held_port() -> Iterator[int]:
-    """Hold a port of loopback at which a server of Twisted's or asyncio's may listen, and again after it was closed: at
-    no time does anything else have it. Where none listens, connections are refused."""
-    with socket.socket() as held:  # bound, and never listening
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as these servers do
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from control_server import Loop
-from free_ports import held_port
+from free_ports import held_ports
 from memory_jobs import Launches, MemoryCoordinator
 from worker_double import WorkerDouble, launch_identity, ours
 
@@ -37,7 +37,7 @@ class LiveCoordinator(MemoryCoordinator):
     def __init__(self, loop: Loop, directory: Path) -> None:
         self.loop = loop
         self.held = ExitStack()
-        self.port = self.held.enter_context(held_port())
+        self.port = self.held.enter_context(held_ports())
         self.dashboard: Dashboard | None = None
         self.skipped = frozenset()
         self.missing = None
