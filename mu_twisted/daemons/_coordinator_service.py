@@ -153,7 +153,7 @@ class CoordinatorService(Service):
         self._forgetting = every(reactor, FORGET, self._forget)
 
     def startService(self) -> None:
-        """Open everything, or exit 1 with one line."""
+        """Open everything, or exit with one line."""
         super().startService()  # type: ignore[no-untyped-call]
         freeze_modules()
         use_monotonic_clock(self._reactor)
@@ -168,7 +168,7 @@ class CoordinatorService(Service):
                     self._forgetting.start(now=True)
         except MuError as error:
             self._close_state()
-            _exit.fail_start(str(error))
+            _exit.fail_start(error)
         if self._runs_once:
             _exit.set_status(_exit.FAILURE)
             self._reactor.callWhenRunning(self._run_jobs, jobs)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol, TextIO
 from twisted.logger import Logger
 from twisted.python import usage
 
+from mu_twisted.base import MuError
 from mu_twisted.daemons import _terminal
 from mu_twisted.pipelines import print_version, refuse_words
 
@@ -68,9 +69,12 @@ def log_complaints() -> None:
     _logged = True
 
 
-def fail_start(message: str) -> NoReturn:
-    """The daemon cannot start: say why and exit 1."""
+def fail_start(error: MuError) -> NoReturn:
+    """The daemon cannot start: say why, and exit 2 where what was asked for is wrong in itself, else 1."""
+    message = str(error)
     complain(message)
+    if error.misuse:
+        set_status(USAGE)
     if _parent is not None:
         os.write(_parent, f"error: {message}\n".encode("utf-8", "backslashreplace")[:_MAX_LINE])
     sys.excepthook = partial(_without_traceback, sys.excepthook)

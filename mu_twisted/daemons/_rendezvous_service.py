@@ -99,14 +99,14 @@ class RendezvousService(Service):
         self._profile: cProfile.Profile | None = None
 
     def startService(self) -> None:
-        """Open everything, or exit 1 with one line."""
+        """Open everything, or exit with one line."""
         super().startService()  # type: ignore[no-untyped-call]
         use_monotonic_clock(self._reactor)
         try:
             port = self._open()
         except MuError as error:
             self._close_state()
-            _exit.fail_start(str(error))
+            _exit.fail_start(error)
         self._reactor.callWhenRunning(self._ready, port)
 
     def stopService(self) -> Deferred[None]:

@@ -135,7 +135,7 @@ class _Root(MultiService):
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except LocalError as error:
-            fail_start(str(error))
+            fail_start(error)
         warn_of_exposed_files({}, self._state_dir)
 
 

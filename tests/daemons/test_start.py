@@ -1,4 +1,4 @@
-"""A daemon's start, in the foreground and as a daemon: what keeps it from starting is one line and status 1."""
+"""A daemon's start, in the foreground and as a daemon: what keeps it from starting is one line, and a status."""
 
 import contextlib
 import os
@@ -44,10 +44,9 @@ def gone(path: Path) -> bool:
 def run(tmp_path: Path) -> Run:
     """Run twistd as users have it, in a process that has imported all that it needs."""
 
-    def run(*words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
-        return warm_processes.run(
-            warm_processes.TWISTD[0], *words, env=environment(tmp_path, {}), cwd=tmp_path, timeout=LIMIT, **more
-        )
+    def run(*words: str, said: dict[str, str] | None = None, **more: Any) -> "subprocess.CompletedProcess[str]":
+        env = environment(tmp_path, said or {})
+        return warm_processes.run(warm_processes.TWISTD[0], *words, env=env, cwd=tmp_path, timeout=LIMIT, **more)
 
     return run
 
@@ -126,6 +125,23 @@ def test_whatever_fails_at_the_start_of_a_daemon_is_told_on_the_terminal(
     assert gone(tmp_path / "twistd.pid")
     assert [path.name for path in tmp_path.glob("twistd*")] == ["twistd.log"]
     assert said in (tmp_path / "twistd.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mu-coordinator", "-t", "tcp:0:interface=127.0.0.1"],
+        ["mu-rendezvous", "-t", "tcp:0:interface=127.0.0.1"],
+        ["mu-coordinator", "exec", "-n", "1", "-b", "b", "-l", "f", "true"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_in_itself_is_wrong_usage_also_where_it_shows_at_the_start(
+    run: Run, tmp_path: Path, words: list[str]
+) -> None:
+    done = run("-n", "--pidfile=pid", *words, said={"MU_TRANSPORT": "quic"})
+    assert (done.returncode, done.stderr) == (2, "error: MU_TRANSPORT=quic: expected core or twisted\n")
+    assert gone(tmp_path / "pid")
 
 
 def test_a_second_daemon_on_one_state_directory_names_the_first_and_leaves_it_alone(run: Run, tmp_path: Path) -> None:

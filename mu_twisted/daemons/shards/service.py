@@ -52,7 +52,7 @@ class ShardsService(Service):
         self._failed = False
 
     def startService(self) -> None:
-        """Open what all share, or exit 1 with one line; the shards are started when the reactor runs."""
+        """Open what all share, or exit with one line; the shards are started when the reactor runs."""
         super().startService()  # type: ignore[no-untyped-call]
         use_monotonic_clock(self._reactor)
         try:
@@ -60,7 +60,7 @@ class ShardsService(Service):
         except MuError as error:
             if self._state is not None:
                 self._state.close()
-            _exit.fail_start(str(error))
+            _exit.fail_start(error)
         self._reactor.callWhenRunning(self._start)
 
     def stopService(self) -> Deferred[None]:
